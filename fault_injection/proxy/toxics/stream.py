@@ -1,0 +1,414 @@
+"""The standard toxics as stages of one direction of one connection.
+
+A stage receives chunks with the time they were read and passes them on. Restarting a stage (its
+toxic was updated) releases what it holds; removing it flushes everything in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar
+
+from fault_injection.proxy import chance, clock
+
+if TYPE_CHECKING:
+    from fault_injection.proxy.link import Link
+    from fault_injection.proxy.toxics.model import Toxic
+
+# A day: attribute values beyond it mean "for ever" and must not overflow a timer.
+MAX_DELAY_S = 86_400.0
+
+
+def _seconds(value: int, per_second: float) -> float:
+    return min(max(value, 0) / per_second, MAX_DELAY_S)
+
+
+class Stage:
+    """One toxic at work on one direction of one connection."""
+
+    type: ClassVar[str]
+    attributes: ClassVar[tuple[str, ...]] = ()
+    buffers_much: ClassVar[bool] = False
+
+    def __init__(self, toxic: Toxic, link: Link) -> None:
+        self.toxic = toxic
+        self.link = link
+        self.next: Stage | None = None
+        self.ended = False
+        self.alarm: clock.Alarm | None = None
+        self.random = chance.generator(toxic.seed, link.connection_number, link.stream)
+        self.active = self.random.random() < toxic.toxicity
+
+    def value(self, name: str) -> int:
+        return int(self.toxic.attributes[name])
+
+    def feed(self, data: bytes, at_s: float) -> None:
+        if self.ended:
+            return
+        if self.active:
+            self.on_data(data, at_s)
+        else:
+            self.next.feed(data, at_s)
+
+    def end(self) -> None:
+        if self.ended:
+            return
+        if self.active:
+            self.on_end()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        self.ended = True
+        self.cancel()
+        self.next.end()
+
+    def start(self) -> None:
+        """Called when the stage is wired in, and again after each update of its toxic."""
+
+    def restart(self) -> None:
+        """Takes the toxic's new attributes over; the dice are thrown again."""
+        self.interrupt()
+        self.active = self.random.random() < self.toxic.toxicity
+        if not self.ended:
+            self.start()
+
+    def removed(self) -> None:
+        """Passes on what is held, in order, before the stage is taken out."""
+        self.interrupt()
+
+    def discarded(self) -> None:
+        """The connection is gone: no alarm may outlive it."""
+        self.ended = True
+        self.cancel()
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        self.next.feed(data, at_s)
+
+    def on_end(self) -> None:
+        self.close()
+
+    def interrupt(self) -> None:
+        self.cancel()
+
+    def wake_in(self, delay_s: float) -> None:
+        self.wake_at(clock.monotonic_s() + delay_s)
+
+    def wake_at(self, due_s: float) -> None:
+        self.alarm = clock.Alarm(due_s, self._wake)
+
+    def _wake(self) -> None:
+        self.alarm = None
+        self.on_alarm()
+
+    def on_alarm(self) -> None:
+        """The alarm rang."""
+
+    def cancel(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+
+
+class Noop(Stage):
+    """Passes everything on."""
+
+    type = "noop"
+
+
+class QueueStage(Stage):
+    """A stage that lets its head chunk wait while later ones queue up."""
+
+    def __init__(self, toxic: Toxic, link: Link) -> None:
+        super().__init__(toxic, link)
+        self.queue: deque[tuple[bytes, float]] = deque()
+        self.ending = False
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        self.queue.append((data, at_s))
+        self.link.hold(len(data))
+        if self.alarm is None:
+            self.advance()
+
+    def on_end(self) -> None:
+        self.ending = True
+        if not self.queue:
+            self.close()
+
+    def emit(self, data: bytes, at_s: float) -> None:
+        self.link.release(len(data))
+        self.next.feed(data, at_s)
+
+    def finish_if_drained(self) -> None:
+        if self.ending and not self.queue and not self.ended:
+            self.close()
+
+    def flush(self) -> None:
+        self.cancel()
+        while self.queue:
+            self.emit(*self.queue.popleft())
+        self.finish_if_drained()
+
+    def interrupt(self) -> None:
+        self.flush()
+
+    def discarded(self) -> None:
+        super().discarded()
+        self.queue.clear()
+
+    def advance(self) -> None:
+        raise NotImplementedError
+
+
+class Latency(QueueStage):
+    """Shifts the stream by `latency` ± `jitter` ms without reordering it."""
+
+    type = "latency"
+    attributes = ("latency", "jitter")
+    buffers_much = True
+
+    def delay_s(self) -> float:
+        latency_ms, jitter_ms = self.value("latency"), self.value("jitter")
+        if jitter_ms > 0:
+            latency_ms += self.random.randrange(-jitter_ms, jitter_ms)
+        return _seconds(latency_ms, 1000)
+
+    def advance(self) -> None:
+        while self.queue:
+            data, at_s = self.queue.popleft()
+            due_s = at_s + self.delay_s()
+            # The moved time stamp makes a second latency toxic add to this one.
+            self.queue.appendleft((data, due_s))
+            if due_s > clock.monotonic_s():
+                self.wake_at(due_s)
+                return
+            self.on_alarm_emit()
+        self.finish_if_drained()
+
+    def on_alarm_emit(self) -> None:
+        self.emit(*self.queue.popleft())
+
+    def on_alarm(self) -> None:
+        self.on_alarm_emit()
+        self.advance()
+
+    def restart(self) -> None:
+        """Only the chunk whose turn it was is released; later ones wait by the new values."""
+        self.cancel()
+        if self.queue:
+            self.on_alarm_emit()
+        self.active = self.random.random() < self.toxic.toxicity
+        if self.active:
+            self.advance()
+        else:
+            self.flush()
+
+
+class Bandwidth(QueueStage):
+    """Limits the stream to `rate` KB/s (1 KB = 1000 B); a rate of 0 or less stops it."""
+
+    type = "bandwidth"
+    attributes = ("rate",)
+    SLICE_MS = 100
+
+    def __init__(self, toxic: Toxic, link: Link) -> None:
+        super().__init__(toxic, link)
+        self.debt_s = 0.0
+        self.slept_from_s = 0.0
+
+    def start(self) -> None:
+        self.debt_s = 0.0
+        if self.queue and self.active:
+            self.advance()
+
+    def restart(self) -> None:
+        self.cancel()
+        self.active = self.random.random() < self.toxic.toxicity
+        if self.active:
+            self.start()
+        else:
+            self.flush()
+
+    def advance(self) -> None:
+        """Starts waiting for the head chunk (or its first slice)."""
+        rate = self.value("rate")
+        if rate <= 0:
+            return
+        while self.queue:
+            data, at_s = self.queue[0]
+            if len(data) > rate * self.SLICE_MS:
+                self.queue[0] = (data[: rate * self.SLICE_MS], at_s)
+                self.queue.insert(1, (data[rate * self.SLICE_MS :], at_s))
+                data = self.queue[0][0]
+            self.debt_s += len(data) / (rate * 1000)
+            if self.debt_s > 0:
+                self.slept_from_s = clock.monotonic_s()
+                self.wake_in(min(self.debt_s, MAX_DELAY_S))
+                return
+            self.emit(*self.queue.popleft())
+        self.finish_if_drained()
+
+    def on_alarm(self) -> None:
+        self.debt_s -= clock.monotonic_s() - self.slept_from_s
+        self.emit(*self.queue.popleft())
+        self.advance()
+
+
+class Slicer(QueueStage):
+    """Cuts chunks into pieces of about `average_size` bytes, `delay` microseconds apart."""
+
+    type = "slicer"
+    attributes = ("average_size", "size_variation", "delay")
+
+    def cuts(self, size: int) -> list[int]:
+        """Sizes of the pieces of a chunk: halves, moved by chance, until small enough."""
+        average = self.value("average_size")
+        if average <= 0:
+            return [size]
+        variation = min(max(self.value("size_variation"), 0), average - 1)
+        pieces: list[int] = []
+        todo = [size]
+        while todo:
+            piece = todo.pop()
+            if piece <= 1 or piece - average <= variation:
+                pieces.append(piece)
+                continue
+            middle = piece // 2
+            if variation:
+                middle += self.random.randrange(-variation, variation)
+            middle = min(max(middle, 1), piece - 1)
+            todo += [piece - middle, middle]
+        return pieces
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        start = 0
+        for size in self.cuts(len(data)):
+            self.queue.append((data[start : start + size], at_s))
+            start += size
+        self.link.hold(len(data))
+        if self.alarm is None:
+            self.advance()
+
+    def advance(self) -> None:
+        delay_s = _seconds(self.value("delay"), 1_000_000)
+        while self.queue:
+            self.emit(*self.queue.popleft())
+            if delay_s > 0:
+                self.wake_in(delay_s)
+                return
+        self.finish_if_drained()
+
+    def on_end(self) -> None:
+        self.ending = True
+        if self.alarm is None:
+            self.finish_if_drained()
+
+    def on_alarm(self) -> None:
+        self.advance()
+
+
+class SlowClose(Stage):
+    """Waits `delay` ms before it passes the end of the stream on."""
+
+    type = "slow_close"
+    attributes = ("delay",)
+    ending = False
+
+    def on_end(self) -> None:
+        if not self.ending:
+            self.ending = True
+            self.wake_in(_seconds(self.value("delay"), 1000))
+
+    def on_alarm(self) -> None:
+        self.close()
+
+    def interrupt(self) -> None:
+        self.cancel()
+        if self.ending and not self.ended:
+            self.close()
+
+
+class Timeout(Stage):
+    """Swallows all data and closes after `timeout` ms without any; 0 never closes."""
+
+    type = "timeout"
+    attributes = ("timeout",)
+
+    def start(self) -> None:
+        self.cancel()
+        if self.active and self.value("timeout") > 0:
+            self.wake_in(_seconds(self.value("timeout"), 1000))
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        self.start()
+
+    def on_alarm(self) -> None:
+        self.close()
+
+    def removed(self) -> None:
+        """Data was lost: the connection cannot go on."""
+        self.cancel()
+        if self.active and not self.ended:
+            self.close()
+
+
+class ResetPeer(Stage):
+    """Resets both peers `timeout` ms after the first data (or end) of the stream."""
+
+    type = "reset_peer"
+    attributes = ("timeout",)
+    triggered = False
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        if not self.triggered:
+            self.triggered = True
+            self.wake_in(_seconds(self.value("timeout"), 1000))
+
+    def on_end(self) -> None:
+        self.on_data(b"", 0.0)
+
+    def on_alarm(self) -> None:
+        self.ended = True
+        self.link.reset_connection()
+
+    def interrupt(self) -> None:
+        self.cancel()
+        if self.triggered and not self.ended:
+            self.on_alarm()
+
+
+class LimitData(Stage):
+    """Closes the connection once `bytes` bytes have passed."""
+
+    type = "limit_data"
+    attributes = ("bytes",)
+    passed = 0
+
+    def on_data(self, data: bytes, at_s: float) -> None:
+        left = self.value("bytes") - self.passed
+        head = data[: max(left, 0)]
+        self.passed += len(head)
+        if head:
+            self.next.feed(head, at_s)
+        if len(data) >= left:
+            self.close()
+
+
+STAGES: dict[str, type[Stage]] = {
+    stage.type: stage
+    for stage in (
+        Latency,
+        Bandwidth,
+        SlowClose,
+        Timeout,
+        ResetPeer,
+        Slicer,
+        LimitData,
+        Noop,
+    )
+}
+
+
+def make_stage(toxic: Toxic, link: Link) -> Stage:
+    """The stage of a byte toxic on one direction of one connection."""
+    return STAGES[toxic.type](toxic, link)

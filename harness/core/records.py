@@ -1,0 +1,123 @@
+"""What the journal holds: the record types, and how values become records and back.
+
+| type | one per | data |
+|---|---|---|
+| `plan` | run | run id, seed, options, target, stack, scenarios with invariants, recovery window, versions |
+| `rules` | run | the target's `Rules` |
+| `process` | event | a process of the stack started, died or was restarted |
+| `phase` | begin and end | scenario, phase name, event |
+| `operation` | operation | scenario, phase, the operation without its secret, outcome, subject, attempts |
+| `fault` | event | scenario, fault id, fault name, event (`intent`, `applied`, `healed`), parameters |
+| `proof` | fault | scenario, fault id, whether it bit, the observer, its evidence |
+| `fingerprint` | text | the number that stands for a message's kind and fingerprint |
+| `exchange` | trace and link | scenario, phase, trace, link, the fingerprint numbers in order, first and last time |
+| `books` | part of a snapshot | scenario, moment (`before`, `after`), one table's rows, part and parts |
+| `problem` | event | scenario, what makes a pass impossible to support |
+| `seal` | run | the number of records |
+
+Fields named `…_minor` are decimal strings in the journal and integers in memory; fields named
+`…_ns` count from the start of the run.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from harness.core.history import Attempt, Operation, Outcome
+from harness.core.journal import Data
+
+T = TypeVar("T")
+_adapters: dict[type, TypeAdapter[Any]] = {}
+
+
+@dataclass(frozen=True)
+class OperationRecord:
+    """An operation as the journal keeps it. `phase` is where it was sent."""
+
+    scenario: str
+    phase: str
+    operation: Operation
+    outcome: Outcome
+    subject: str
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True)
+class ExchangeRecord:
+    """The decoded messages of one trace on one link, as numbers of fingerprints."""
+
+    scenario: str
+    phase: str
+    trace: str
+    link: str
+    units: tuple[int, ...]
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(frozen=True)
+class FaultRecord:
+    """One step in the life of a fault: `intent` before, `applied` and `healed` after the fact."""
+
+    scenario: str
+    fault: str
+    name: str
+    link: str
+    operation: str
+    event: str
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ProofRecord:
+    """Whether a fault bit, who saw it, and what was seen."""
+
+    scenario: str
+    fault: str
+    bit: bool
+    observer: str
+    evidence: dict[str, str]
+
+
+def encode(value: object, *, start_ns: int = 0) -> Any:
+    """A dataclass as plain JSON data: amounts as strings, times from `start_ns`, no secrets."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
+        return {name: _encode_field(name, item, start_ns) for name, item in pairs.items()}
+    if isinstance(value, dict):
+        return {str(name): _encode_field(str(name), item, start_ns) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item, start_ns=start_ns) for item in value]
+    return value
+
+
+def _encode_field(name: str, item: object, start_ns: int) -> Any:
+    if name.endswith("_minor") and isinstance(item, int):
+        return str(item)
+    if name.endswith("_ns") and isinstance(item, int) and item:
+        return item - start_ns
+    return encode(item, start_ns=start_ns)
+
+
+def decode(kind: type[T], data: object) -> T:
+    """The dataclass that `encode` was given, with times left relative."""
+    adapter = _adapters.get(kind)
+    if adapter is None:
+        adapter = _adapters[kind] = TypeAdapter(kind)
+    return adapter.validate_python(data)
+
+
+def table(rows: object, *, start_ns: int = 0) -> Data:
+    """Rows of one dataclass type as columns and values, which is half as long."""
+    encoded = encode(rows, start_ns=start_ns)
+    columns = list(encoded[0]) if encoded else []
+    return {"columns": columns, "rows": [list(row.values()) for row in encoded]}
+
+
+def rows(kind: type[T], data: Data) -> list[T]:
+    """The rows that `table` was given."""
+    columns = data["columns"]
+    pairs = [dict(zip(columns, row, strict=True)) for row in data["rows"]]  # type: ignore[attr-defined,arg-type]
+    return decode(list[kind], pairs)  # type: ignore[valid-type]

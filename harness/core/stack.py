@@ -1,0 +1,120 @@
+"""What a running target offers to the rest: addresses, proxies, processes, logs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from harness.core.target import Target
+
+Attributes = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One decoded request with its reply, as a proxy saw it. Times are monotonic nanoseconds;
+    `trace` is empty for shared messages, `upstream_port` is the proxy's own port at the server."""
+
+    seq: int
+    link: str
+    connection: int
+    kind: str
+    fingerprint: str
+    trace: str
+    request_ns: int
+    reply_ns: int
+    status: str
+    upstream_port: int = 0
+
+
+@dataclass(frozen=True)
+class ProxyEvent:
+    """What a proxy says it did. A claim of the injector, never the proof."""
+
+    seq: int
+    at_ns: int
+    link: str
+    toxic: str
+    action: str
+    trace: str
+    kind: str
+    upstream_port: int
+    client_port: int
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """A process of the stack, known by pid and start time."""
+
+    name: str
+    pid: int
+    started_ns: int
+    restarts: int = 0
+
+
+class Proxies(Protocol):
+    """The fault proxies of a stack, one per link. Every change is read back."""
+
+    def add_toxic(
+        self, link: str, *, name: str, type: str, stream: str, attributes: Attributes
+    ) -> None:
+        """Put a toxic on a link; raises `FaultError` unless the proxy then reports it."""
+
+    def remove_toxic(self, link: str, name: str) -> None:
+        """Take a toxic off; a missing one is fine; raises `NotUndoneError` if it stays."""
+
+    def toxics(self, link: str) -> Sequence[str]:
+        """Names of the toxics on a link."""
+
+    def reset(self) -> None:
+        """Remove every toxic and enable every proxy; raises `NotUndoneError` if one stays."""
+
+    def units(self, after: int) -> tuple[Sequence[Unit], int]:
+        """Decoded units that ended since position `after`, and the new position.
+
+        Raises `HarnessError` when the proxy had to drop some.
+        """
+
+    def events(self, after: int) -> tuple[Sequence[ProxyEvent], int]:
+        """What toxics did since position `after`, and the new position."""
+
+
+class Stack(Protocol):
+    """The running processes of a target and its dependencies."""
+
+    kind: str
+    run_id: str
+    target: Target
+    settings: Mapping[str, str]
+    secrets: Mapping[str, str]
+    proxies: Proxies
+
+    def up(self) -> None:
+        """Start everything; raises `SteadyStateError` when something does not become ready."""
+
+    def down(self) -> None:
+        """End everything that this stack started; safe to call twice."""
+
+    def entry_url(self, entry: str) -> str:
+        """Where clients reach an entry: through its proxy."""
+
+    def direct_urls(self) -> Mapping[str, str]:
+        """The addresses of listening processes past every proxy."""
+
+    def dsn(self) -> str:
+        """The database past every proxy, for the books."""
+
+    def processes(self) -> Sequence[ProcessState]:
+        """The processes that run now."""
+
+    def log(self, name: str, *, offset: int = 0) -> tuple[str, int]:
+        """The text of a process's or server's log from a byte offset on, and its new end."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether a fault bit, by an observer that the injector cannot write."""
+
+    bit: bool
+    observer: str
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    at_ns: int = 0
