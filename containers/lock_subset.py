@@ -1,6 +1,8 @@
 """Prints the entries of the lock file that the named packages need in an image, with hashes.
 
-    python containers/lock_subset.py requirements.lock fastapi 'psycopg[binary]' ...
+    python containers/lock_subset.py requirements.lock extra:service 'psycopg[binary]' ...
+
+`extra:NAME` stands for an optional-dependencies table of the pyproject.toml beside the lock file.
 
 Markers are resolved here for the image (Linux, CPython 3.11), so that pip and uv agree and the
 result does not depend on the machine that builds. What a package needs is read from the installed
@@ -9,6 +11,7 @@ one: both come from the same lock file.
 
 import re
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -57,11 +60,21 @@ def closure(roots: list[str]) -> set[str]:
     return {name for name, _ in seen}
 
 
+def expand(roots: list[str], project: Path) -> list[str]:
+    """Replaces `extra:NAME` by the requirements of that extra."""
+    extras = tomllib.loads(project.read_text())["project"]["optional-dependencies"]
+    return [
+        requirement
+        for root in roots
+        for requirement in (extras[root[6:]] if root.startswith("extra:") else [root])
+    ]
+
+
 def main() -> None:
     """Writes the subset to standard output."""
     lock_file, *roots = sys.argv[1:]
     entries = lock_entries(Path(lock_file).read_text())
-    names = closure(roots)
+    names = closure(expand(roots, Path(lock_file).with_name("pyproject.toml")))
     if missing := sorted(names - entries.keys()):
         raise SystemExit(
             f"lock_subset: {lock_file} has no entry for {', '.join(missing)}, needed by "

@@ -2,16 +2,16 @@
 
 | type | one per | data |
 |---|---|---|
-| `plan` | run | run id, seed, options, target, stack, scenarios with invariants, recovery window, versions |
+| `plan` | run | run id, seed, options, target, stack, scenarios, recovery window, versions |
 | `rules` | run | the target's `Rules` |
 | `process` | event | a process of the stack started, died or was restarted |
 | `phase` | begin and end | scenario, phase name, event |
-| `operation` | operation | scenario, phase, the operation without its secret, outcome, subject, attempts |
-| `fault` | event | scenario, fault id, fault name, event (`intent`, `applied`, `healed`), parameters |
+| `operation` | operation | an `OperationRecord`: no secret, every attempt |
+| `fault` | event | a `FaultRecord`: `intent`, `applied`, `healed` |
 | `proof` | fault | scenario, fault id, whether it bit, the observer, its evidence |
 | `fingerprint` | text | the number that stands for a message's kind and fingerprint |
-| `exchange` | trace and link | scenario, phase, trace, link, the fingerprint numbers in order, first and last time |
-| `books` | part of a snapshot | scenario, moment (`before`, `after`), one table's rows, part and parts |
+| `exchange` | trace and link | an `ExchangeRecord`: the numbers of its messages, in order |
+| `books` | part of a snapshot | scenario, moment (`before`, `after`), table, rows |
 | `problem` | event | scenario, what makes a pass impossible to support |
 | `seal` | run | the number of records |
 

@@ -59,7 +59,7 @@ class Plan:
         return amount_minor(self.seed, number)
 
     def entry(self, number: int, attempt: int = 0) -> str:
-        """The entry that an attempt of journey `number` uses: journeys alternate, and so do retries."""
+        """The entry that an attempt of journey `number` uses: journeys alternate, so do retries."""
         return self.entries[(number + attempt) % len(self.entries)]
 
 

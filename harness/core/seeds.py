@@ -43,3 +43,11 @@ class Seed:
     def sample(self, population: range, count: int) -> list[int]:
         """`count` different members, in ascending order."""
         return sorted(self.random().sample(population, count))
+
+
+def bearer_token(seed: int, name: str) -> str:
+    """The bearer token of a client in one run: harness, Locust and target tasks derive the same.
+
+    It opens nothing but the run's own throw-away stack, and is kept out of every record.
+    """
+    return "sp_" + Seed(seed, "bearer", name).hex(48)

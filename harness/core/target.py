@@ -164,8 +164,9 @@ class Door(Protocol):
     ledger: Ledger
     rules: Rules
 
-    def secrets(self, seed_text: str) -> dict[str, str]:
-        """Environment of tasks and clients that must not be written anywhere, from a seed."""
+    def secrets(self, derive: Callable[[str], str]) -> dict[str, str]:
+        """Environment of tasks that must not be written anywhere; `derive` makes the bearer token
+        of a name (`admin`), the same that clients will use."""
 
     def recovery_window_seconds(self, settings: Mapping[str, str]) -> float:
         """How long the target may take, by its own settings, to finish everything after a heal."""
