@@ -1,1 +1,1 @@
-"""The machinery of stormproof: stacks, engine, oracle, command line. Content lives in the other packages."""
+"""The machinery of stormproof: stacks, engine, oracle, command line; content lives elsewhere."""

@@ -24,8 +24,8 @@ class ExitCode(IntEnum):
     USAGE = 2, "Usage: the request could not be understood; nothing ran."
     INCONCLUSIVE = (
         3,
-        "Inconclusive: no violation was seen, but no pass is supported (a fault did not bite, nothing"
-        " happened, an outcome stayed unknown, a checker crashed, time ran out).",
+        "Inconclusive: no violation was seen, but no pass is supported (a fault did not bite,"
+        " nothing happened, an outcome stayed unknown, a checker crashed, time ran out).",
     )
     DEGRADED = 4, "Degraded: only objectives were missed (recovery time, latency, error share)."
     NOTHING_RAN = 5, "Nothing ran: the selection matched no eligible scenario."

@@ -36,7 +36,7 @@ class Record:
 
 
 def canonical(value: object) -> bytes:
-    """The one byte form of a value, which hashes are taken over. Raises `EvidenceError` on floats."""
+    """The one byte form of a value, over which hashes are taken; `EvidenceError` on floats."""
     _refuse_floats(value)
     return orjson.dumps(value, option=_CANONICAL)
 

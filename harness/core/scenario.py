@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from harness.core.cast import Cast
 from harness.core.fault import Fault
 from harness.core.registry import Registry
-from harness.core.seeds import Seed
 
 Driver = Literal["threads", "locust"]
 
@@ -44,38 +44,14 @@ class Story:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a scenario is given to write its story: chance, and how the target is laid out."""
+    """What a scenario is given to write its story: the cast, and how the target is laid out."""
 
-    name: str
-    seed: Seed
+    cast: Cast
     entries: tuple[str, ...]
 
-    def trace(self, number: int) -> str:
-        """The trace id of journey `number`, fixed before it starts."""
-        return self.seed.child("trace", number).hex(32)
-
-    def amount_minor(self, number: int) -> int:
-        """The amount that journey `number` moves; unique in the whole run."""
-        return amount_minor(self.seed, number)
-
-    def entry(self, number: int, attempt: int = 0) -> str:
-        """The entry that an attempt of journey `number` uses: journeys alternate, so do retries."""
-        return self.entries[(number + attempt) % len(self.entries)]
-
-
-_SLOT = 10_000
-
-
-def amount_minor(seed: Seed, number: int) -> int:
-    """An amount that no other journey of the run has: the scenario's own block, then the number.
-
-    The block is drawn from the seed's path, so that amounts follow from seed and number alone.
-    Raises `ValueError` for numbers that leave the block.
-    """
-    if not 0 <= number < _SLOT:
-        raise ValueError(f"journey number {number} is not in 0..{_SLOT - 1}")
-    block = int(seed.child("amounts").hex(7), 16) % 90_000 + 10_000
-    return block * _SLOT + number
+    def entry(self, number: int) -> str:
+        """The entry that the first attempt of journey `number` uses: journeys alternate."""
+        return self.entries[number % len(self.entries)]
 
 
 ScenarioFunction = Callable[[Plan], Story]

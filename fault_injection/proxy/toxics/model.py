@@ -1,0 +1,143 @@
+"""What a toxic is: its name, type, stream, toxicity and validated attributes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fault_injection.proxy import chance
+from fault_injection.proxy.errors import ApiError, bad_body
+from fault_injection.proxy.toxics.message import MESSAGE_TOXICS
+from fault_injection.proxy.toxics.stream import STAGES
+
+INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(slots=True)
+class Toxic:
+    """A byte toxic as the API shows it; its stages read `attributes` while they work."""
+
+    name: str
+    type: str
+    stream: str
+    toxicity: float
+    attributes: dict[str, object]
+    seed: int = field(default=chance.DEFAULT_SEED)
+
+    @property
+    def direction(self) -> str:
+        return self.stream.lower()
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "attributes": self.attributes,
+            "name": self.name,
+            "type": self.type,
+            "stream": self.stream,
+            "toxicity": json_number(self.toxicity),
+        }
+
+
+def json_number(value: float) -> float | int:
+    """The shortest number that is the same 32-bit float, as Go prints it."""
+    single = struct.unpack("f", struct.pack("f", value))[0]
+    if single.is_integer():
+        return int(single)
+    for digits in range(1, 10):
+        short = float(f"{single:.{digits}g}")
+        if struct.pack("f", short) == struct.pack("f", single):
+            return short
+    return single
+
+
+def _text(body: Mapping[str, object], key: str, default: str) -> str:
+    value = body.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        raise bad_body(f"json: cannot unmarshal {go_type(value)} into field {key} of type string")
+    return value
+
+
+def go_type(value: object) -> str:
+    """How Go's decoder names a JSON value that has the wrong type."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return f"number {value}"
+    return {str: "string", list: "array", dict: "object"}.get(type(value), "null")
+
+
+def _toxicity(body: Mapping[str, object], current: float) -> float:
+    value = body.get("toxicity")
+    if value is None:
+        return current
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise bad_body(
+            f"json: cannot unmarshal {go_type(value)} into Go struct field "
+            "ToxicWrapper.toxicity of type float32"
+        )
+    if abs(value) > 3.4e38:
+        raise bad_body(f"toxicity {value} does not fit into 32 bits")
+    return float(value)
+
+
+def _integer(type_: str, key: str, value: object) -> int:
+    integral = isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, float) and value.is_integer():
+        value, integral = int(value), True
+    if not integral or value not in INT64:
+        raise bad_body(
+            f"json: cannot unmarshal {go_type(value)} into Go struct field "
+            f"{type_}.attributes.{key} of type int64"
+        )
+    return value
+
+
+def _given_attributes(body: Mapping[str, object]) -> dict[str, object]:
+    given = body.get("attributes")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise bad_body(f"json: cannot unmarshal {go_type(given)} into attributes")
+    return {key.lower(): value for key, value in given.items() if value is not None}
+
+
+def _stage_attributes(
+    type_: str, current: Mapping[str, object], given: Mapping[str, object]
+) -> dict[str, object]:
+    names = (*STAGES[type_].attributes, "seed")
+    changed = {name: _integer(type_, name, given[name]) for name in names if name in given}
+    return {**current, **changed}
+
+
+def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic:
+    """Validates the body of a toxic's creation in the order in which Toxiproxy does."""
+    stream = _text(body, "stream", "downstream")
+    type_ = _text(body, "type", "")
+    toxicity = _toxicity(body, 1.0)
+    name = _text(body, "name", "") or f"{type_}_{stream}"
+    if stream.lower() not in ("upstream", "downstream"):
+        raise ApiError(400, "stream was invalid, can be either upstream or downstream")
+    if type_ not in STAGES and type_ not in MESSAGE_TOXICS:
+        raise ApiError(400, "invalid toxic type")
+    if name in taken:
+        raise ApiError(409, "toxic already exists")
+    given = _given_attributes(body)
+    if type_ in MESSAGE_TOXICS:
+        return MESSAGE_TOXICS[type_](name, type_, stream, toxicity, given)
+    attributes = _stage_attributes(type_, dict.fromkeys(STAGES[type_].attributes, 0), given)
+    seed = attributes.get("seed", chance.DEFAULT_SEED)
+    return Toxic(name, type_, stream, toxicity, attributes, seed)
+
+
+def update_toxic(toxic: Toxic, body: Mapping[str, object]) -> None:
+    """Merges attributes and toxicity into a toxic; nothing changes when one is invalid."""
+    given = _given_attributes(body)
+    toxicity = _toxicity(body, toxic.toxicity)
+    if toxic.type in MESSAGE_TOXICS:
+        toxic.update(given)
+    else:
+        toxic.attributes = _stage_attributes(toxic.type, toxic.attributes, given)
+    toxic.toxicity = toxicity

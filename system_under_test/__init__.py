@@ -1,0 +1,1 @@
+"""The reference investment service and the simulated partner that it trades with."""

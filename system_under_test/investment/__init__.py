@@ -1,0 +1,1 @@
+"""A compact investment service that moves money safely."""

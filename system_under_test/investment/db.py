@@ -1,0 +1,152 @@
+"""PostgreSQL: engine, units of work, and what to do when the outcome of a COMMIT is unknown."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError
+
+from . import logs, tracing
+from .settings import Settings
+
+T = TypeVar("T")
+
+SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
+LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION, QUERY_CANCELED = "55P03", "23505", "57014"
+
+_ROLLED_BACK = {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
+_MAX_RUNS = 3
+
+
+class CommitOutcomeUnknown(Exception):  # noqa: N818 - a state of knowledge, not a failure
+    """The connection broke while COMMIT was in flight: committed or not, only PostgreSQL knows."""
+
+
+class BoundedConnection(psycopg.Connection):
+    """A connection that gives up when a reply is overdue.
+
+    The server's own timeouts cannot help a client whose reply was lost on the way.
+    """
+
+    reply_timeout_s: float | None = None
+
+    def wait(self, gen, interval=0.1, timeout=None):  # type: ignore[no-untyped-def]
+        if timeout is not None or self.reply_timeout_s is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.reply_timeout_s)
+        except psycopg.errors._WaitTimeout:
+            self.close()
+            raise psycopg.OperationalError(
+                f"no reply from PostgreSQL within {self.reply_timeout_s} s"
+            ) from None
+
+
+def connect_arguments(settings: Settings) -> dict[str, object]:
+    """What every connection of this process has in common."""
+    options = {
+        "default_transaction_isolation": r"read\ committed",
+        "lock_timeout": settings.lock_timeout_ms,
+        "statement_timeout": settings.statement_timeout_ms,
+        "idle_in_transaction_session_timeout": 2 * settings.statement_timeout_ms,
+    }
+    return {
+        "application_name": settings.process_name,
+        "connect_timeout": 2,
+        "keepalives_idle": 10,
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        # Every traced statement differs by its comment: server-side preparation would only cost.
+        "prepare_threshold": None,
+    }
+
+
+def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
+    """An engine whose pool loses only the connection that broke."""
+    engine = create_engine(
+        settings.database_url,
+        pool_size=pool_size or settings.db_pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        use_native_hstore=False,
+        connect_args=connect_arguments(settings),
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect, _record, args, params):  # type: ignore[no-untyped-def]
+        connection = BoundedConnection.connect(*args, **params)
+        connection.reply_timeout_s = settings.reply_timeout_ms / 1000
+        return connection
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def add_trace(_conn, _cursor, statement, parameters, _context, _many):  # type: ignore[no-untyped-def]
+        return statement + tracing.sql_comment(), parameters
+
+    @event.listens_for(engine, "handle_error")
+    def keep_pool(context: ExceptionContext) -> None:
+        context.invalidate_pool_on_disconnect = False
+
+    return engine
+
+
+def plain_dsn(settings: Settings) -> str:
+    """The database URL as libpq reads it."""
+    url: URL = make_url(settings.database_url)
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def run_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one transaction and commit it.
+
+    Deadlocks, serialization failures and connections lost before COMMIT was sent surely left
+    nothing behind: the whole unit of work runs again on another connection, a bounded number of
+    times. A connection lost during COMMIT raises CommitOutcomeUnknown and is never retried here.
+    """
+    for run in range(1, _MAX_RUNS + 1):
+        try:
+            with engine.connect() as connection:
+                result = work(connection)
+                _commit(connection)
+                return result
+        except DBAPIError as error:
+            nothing_happened = error.connection_invalidated or sqlstate(error) in _ROLLED_BACK
+            if not nothing_happened or run == _MAX_RUNS:
+                raise
+            logs.warning("transaction_retried", run=run, sqlstate=sqlstate(error))
+    raise AssertionError("unreachable")
+
+
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise CommitOutcomeUnknown from error
+        raise  # PostgreSQL itself said no (a deferred constraint): rolled back for certain
+
+
+def run_with_read_back(
+    engine: Engine,
+    work: Callable[[Connection], T],
+    *,
+    read_back: Callable[[Connection], T | None],
+    step: str,
+) -> T | None:
+    """Run `work`; when the COMMIT's outcome is unknown, look for what it would have left.
+
+    `read_back` answers on a fresh connection: the result when it was committed, None when not.
+    """
+    try:
+        return run_transaction(engine, work)
+    except CommitOutcomeUnknown:
+        result = run_transaction(engine, read_back)
+        resolved = "absent" if result is None else "committed"
+        logs.warning("commit_outcome_unknown", step=step, resolved=resolved)
+        return result

@@ -1,0 +1,68 @@
+"""Problem documents (RFC 9457): every error says what happened and whether the key may be retried."""
+
+from dataclasses import dataclass, field
+
+_TYPE_PREFIX = "urn:problem-type:investment:"
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    code: str
+    status: int
+    title: str
+    retryable: bool
+
+
+_REGISTRY = (
+    ProblemType("unauthenticated", 401, "A valid bearer token is needed.", False),
+    ProblemType("forbidden", 403, "This token may not do that.", False),
+    ProblemType("not-found", 404, "There is no such resource.", False),
+    ProblemType("method-not-allowed", 405, "This resource does not support the method.", False),
+    ProblemType("idempotency-key-missing", 400, "An Idempotency-Key header is needed.", False),
+    ProblemType("idempotency-key-malformed", 400, "The Idempotency-Key is malformed.", False),
+    ProblemType("malformed-request", 400, "The request could not be read.", False),
+    ProblemType("idempotency-key-reused", 422, "The key was used with another payload.", False),
+    ProblemType("request-in-progress", 409, "A request with this key is being processed.", True),
+    ProblemType("validation-failed", 422, "The request is not valid.", False),
+    ProblemType("currency-mismatch", 422, "The wallet has another currency.", False),
+    ProblemType("insufficient-funds", 422, "The wallet does not hold enough.", False),
+    ProblemType("user-exists", 409, "The user exists already.", False),
+    ProblemType("deposit-exists", 409, "A deposit with this reference exists already.", False),
+    ProblemType("already-accepted", 409, "The investment was already accepted.", False),
+    ProblemType("not-executable", 409, "The investment cannot be executed any more.", False),
+    ProblemType("not-cancellable", 409, "The investment cannot be cancelled any more.", False),
+    ProblemType("outcome-unknown", 503, "It is unknown whether the request took effect.", True),
+    ProblemType("unavailable", 503, "The service cannot answer now.", True),
+    ProblemType("internal-error", 500, "The service failed; the outcome is unknown.", True),
+)
+PROBLEMS = {problem.code: problem for problem in _REGISTRY}
+
+
+@dataclass(frozen=True)
+class Problem(Exception):  # noqa: N818 - the RFC's own word
+    """An error answer. Raised, it rolls the transaction back and nothing is stored."""
+
+    code: str
+    detail: str
+    extensions: dict[str, object] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        return PROBLEMS[self.code].status
+
+    def document(self) -> dict[str, object]:
+        problem = PROBLEMS[self.code]
+        return {
+            "type": _TYPE_PREFIX + problem.code,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": self.detail,
+            "code": problem.code,
+            "retryable": problem.retryable,
+            **self.extensions,
+        }
+
+
+def retry_later(code: str, detail: str, *, after_s: int = 1) -> Problem:
+    return Problem(code, detail, headers={"Retry-After": str(after_s)})

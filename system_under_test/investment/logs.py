@@ -1,0 +1,55 @@
+"""Structured logs: one JSON object a line on stdout, with the trace id."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from . import tracing
+
+_logger = logging.getLogger("investment")
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self, process_name: str) -> None:
+        super().__init__()
+        self._process_name = process_name
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process_name,
+            "pid": record.process,
+            "event": record.getMessage(),
+        }
+        if trace_id := tracing.trace_id():
+            line["trace_id"] = trace_id
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure(process_name: str, level: str) -> None:
+    """Send every log record of this process to stdout as JSON."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonFormatter(process_name))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for chatty in ("alembic", "urllib3", "kombu", "amqp", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def info(event: str, **fields: object) -> None:
+    _logger.info(event, extra={"fields": fields})
+
+
+def warning(event: str, **fields: object) -> None:
+    _logger.warning(event, extra={"fields": fields})
+
+
+def exception(event: str, **fields: object) -> None:
+    """Log the exception that is being handled."""
+    _logger.error(event, exc_info=True, extra={"fields": fields})

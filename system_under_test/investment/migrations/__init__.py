@@ -1,0 +1,1 @@
+"""Alembic migrations of the service (run by `python -m investment migrate`)."""

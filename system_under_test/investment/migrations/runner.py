@@ -1,0 +1,26 @@
+"""Run migrations from code: no ini file, the connection of the service."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine
+
+HEAD = "042"
+
+
+def _run(engine: Engine, change: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        getattr(command, change)(config, revision)
+        connection.commit()
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    _run(engine, "upgrade", revision)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    _run(engine, "downgrade", revision)

@@ -1,0 +1,60 @@
+"""Every setting of the service, read from INVESTMENT_* environment variables."""
+
+from functools import cache
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Durations carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix="INVESTMENT_", extra="ignore", frozen=True)
+
+    database_url: str = Field(repr=False)
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    partner_url: str = "http://127.0.0.1:8090"
+    admin_token: str = Field(default="", repr=False)
+    process_name: str = "investment"
+    log_level: str = "INFO"
+
+    db_pool_size: int = 16
+    lock_timeout_ms: int = 2000
+    statement_timeout_ms: int = 5000
+    redis_timeout_ms: int = 500
+    # How long a final answer may be replayed from Redis; PostgreSQL keeps it for good.
+    redis_answer_ttl_s: int = 300
+
+    worker_children: int = 8
+    relay_threads: int = 4
+    relay_poll_ms: int = 500
+    job_lease_ms: int = 4000
+    sweep_tick_ms: int = 500
+    redispatch_after_ms: int = 3000
+    visibility_timeout_s: int = 15
+
+    partner_connect_timeout_ms: int = 1000
+    partner_read_timeout_ms: int = 3000
+    retry_base_ms: int = 200
+    retry_cap_ms: int = 2000
+    max_attempts: int = 12
+    review_after_ms: int = 60000
+
+    @property
+    def reply_timeout_ms(self) -> int:
+        """How long a client waits for PostgreSQL to answer before it drops the connection.
+
+        Longer than the server's own timeouts, so that it only bites when the reply is lost.
+        """
+        return self.statement_timeout_ms + 2000
+
+    @property
+    def cache_url(self) -> str:
+        """Redis database 1 holds cached answers, apart from the broker's database 0."""
+        return urlunsplit(urlsplit(self.redis_url)._replace(path="/1"))
+
+
+@cache
+def get_settings() -> Settings:
+    return Settings()  # type: ignore[call-arg]  # filled from the environment
