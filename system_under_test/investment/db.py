@@ -24,6 +24,10 @@ class CommitOutcomeUnknown(Exception):  # noqa: N818 - a state of knowledge, not
     """The connection broke while COMMIT was in flight: committed or not, only PostgreSQL knows."""
 
 
+class NotCommitted(Exception):  # noqa: N818
+    """The outcome of a COMMIT was unknown; a read-back found that it left nothing."""
+
+
 class BoundedConnection(psycopg.Connection):
     """A connection that gives up when a reply is overdue.
 
@@ -138,15 +142,43 @@ def run_with_read_back(
     *,
     read_back: Callable[[Connection], T | None],
     step: str,
-) -> T | None:
+) -> T:
     """Run `work`; when the COMMIT's outcome is unknown, look for what it would have left.
 
-    `read_back` answers on a fresh connection: the result when it was committed, None when not.
+    `read_back` answers on a fresh connection: the result when it was committed, None when not,
+    which raises NotCommitted. When even that fails, CommitOutcomeUnknown reaches the caller.
     """
     try:
         return run_transaction(engine, work)
-    except CommitOutcomeUnknown:
-        result = run_transaction(engine, read_back)
+    except CommitOutcomeUnknown as unknown:
+        try:
+            result = run_transaction(engine, read_back)
+        except (DBAPIError, CommitOutcomeUnknown):
+            logs.warning("commit_outcome_unknown", step=step, resolved="unresolved")
+            raise unknown from None
         resolved = "absent" if result is None else "committed"
         logs.warning("commit_outcome_unknown", step=step, resolved=resolved)
+        if result is None:
+            raise NotCommitted from unknown
         return result
+
+
+def run_step(
+    engine: Engine,
+    work: Callable[[Connection], T],
+    *,
+    read_back: Callable[[Connection], T | None],
+    step: str,
+) -> T:
+    """A step of a job: as run_with_read_back, and run again when it surely left nothing.
+
+    Only for work that takes the job's row lock first: the lock waits for a COMMIT that may still
+    be on its way, and the fence then decides.
+    """
+    for run in range(1, _MAX_RUNS + 1):
+        try:
+            return run_with_read_back(engine, work, read_back=read_back, step=step)
+        except NotCommitted:
+            if run == _MAX_RUNS:
+                raise
+    raise AssertionError("unreachable")

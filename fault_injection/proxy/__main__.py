@@ -1,0 +1,88 @@
+"""`python -m fault_injection.proxy`: the fault proxy, with the flags of Toxiproxy's server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fault_injection.proxy.api import VERSION, Api
+from fault_injection.proxy.hub import Hub
+from fault_injection.proxy.proxies import Proxies
+from fault_injection.proxy.server import ControlConnection, Request
+
+
+def log(message: str, **fields: object) -> None:
+    print(json.dumps({"message": message, **fields}), flush=True)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="fault_injection.proxy", description=__doc__)
+    parser.add_argument("-host", "--host", default="localhost", help="host of the API")
+    parser.add_argument("-port", "--port", type=int, default=8474, help="port of the API; 0 is any")
+    parser.add_argument("-config", "--config", type=Path, help="JSON file with proxies to create")
+    parser.add_argument("-seed", "--seed", type=int, help="accepted; toxics have their own seed")
+    parser.add_argument("-version", "--version", action="store_true", help="print the version")
+    parser.add_argument("-ready-fd", "--ready-fd", type=int, help="write the start line here too")
+    return parser.parse_args(arguments)
+
+
+async def populate(api: Api, path: Path) -> None:
+    """Creates the proxies of a file; a bad file is logged and the server runs on."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        log("Error reading config file", config=str(path), error=str(error))
+        return
+    response = await api.populate(Request(body=bytearray(content)))
+    if response.status != 201:
+        log("Failed to populate proxies from file", config=str(path), error=response.body.decode())
+
+
+async def serve(options: argparse.Namespace) -> int:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    hub = Hub()
+    proxies = Proxies(hub)
+    api = Api(hub, proxies)
+    try:
+        server = await loop.create_server(
+            lambda: ControlConnection(api.handle), options.host, options.port
+        )
+    except OSError as error:
+        log("Server finished with error", host=options.host, port=options.port, error=str(error))
+        return 1
+    if options.config is not None:
+        await populate(api, options.config)
+    host, port = server.sockets[0].getsockname()[:2]
+    log("Starting", host=host, port=port, version=VERSION)
+    if options.ready_fd is not None:
+        with os.fdopen(options.ready_fd, "w") as ready:
+            print(json.dumps({"message": "Starting", "host": host, "port": port}), file=ready)
+    await stopped.wait()
+    server.close()
+    proxies.stop()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    if options.version:
+        print(f"toxiproxy-server version {VERSION}")
+        return 0
+    try:
+        from uvloop import run
+    except ImportError:
+        from asyncio import run
+    return run(serve(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""Proxies by name: listening, connections and toxics, with Toxiproxy's update semantics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+
+from fault_injection.proxy.addresses import join_address, resolve, split_address
+from fault_injection.proxy.connection import Connection
+from fault_injection.proxy.errors import ApiError
+from fault_injection.proxy.hub import Hub
+from fault_injection.proxy.settings import ProxySettings
+from fault_injection.proxy.toxics import MessageToxic, Toxic, create_toxic, update_toxic
+
+BACKLOG = 4096
+
+
+class Proxy:
+    """One listener with its upstream, its toxics and its live connections."""
+
+    def __init__(self, hub: Hub, name: str, listen: str, upstream: str) -> None:
+        self.hub = hub
+        self.name = name
+        self.listen = listen
+        self.upstream = upstream
+        self.protocol = ""
+        self.enabled = False
+        self.toxics: list[Toxic | MessageToxic] = []
+        self.message_toxics: list[MessageToxic] = []
+        self.connections: set[Connection] = set()
+        self.accepted = 0
+        self._server: asyncio.Server | None = None
+
+    def to_json(self) -> dict[str, object]:
+        shown: dict[str, object] = {
+            "name": self.name,
+            "listen": self.listen,
+            "upstream": self.upstream,
+            "enabled": self.enabled,
+            "Logger": {},
+            "toxics": [toxic.to_json() for toxic in self.ordered_toxics()],
+        }
+        if self.protocol:
+            shown["protocol"] = self.protocol
+        return shown
+
+    def ordered_toxics(self) -> list[Toxic | MessageToxic]:
+        return sorted(self.toxics, key=lambda toxic: toxic.direction != "upstream")
+
+    async def start(self) -> None:
+        if self.enabled:
+            return
+        address = await resolve(self.listen, prefix="listen tcp: ")
+        sock = _bind(*address)
+        self._server = await asyncio.get_running_loop().create_server(self._accept, sock=sock)
+        self.listen = join_address(*sock.getsockname()[:2])
+        self.enabled = True
+
+    def _accept(self) -> asyncio.Protocol:
+        self.accepted += 1
+        connection = Connection(self, self.accepted)
+        self.connections.add(connection)
+        return connection.client
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.enabled = False
+        for connection in list(self.connections):
+            connection.drop()
+
+    async def update(
+        self, *, listen: str | None, upstream: str | None, enabled: bool | None
+    ) -> None:
+        """Applies what differs; only another listen or upstream address drops connections."""
+        wanted = self.enabled if enabled is None else enabled
+        if listen is not None and listen != self.listen:
+            listen = join_address(*await resolve(listen))
+        new_listen = self.listen if listen is None else listen
+        new_upstream = self.upstream if upstream is None else upstream
+        if (new_listen, new_upstream) != (self.listen, self.upstream):
+            self.stop()
+            self.listen, self.upstream = new_listen, new_upstream
+        if wanted and not self.enabled:
+            await self.start()
+        elif self.enabled and not wanted:
+            self.stop()
+
+    def upstream_address(self) -> tuple[str, int]:
+        host, port = split_address(self.upstream)
+        return host or "127.0.0.1", port
+
+    def stages_of(self, stream: str) -> list[Toxic]:
+        return [
+            toxic
+            for toxic in self.toxics
+            if isinstance(toxic, Toxic) and toxic.direction == stream
+        ]
+
+    def toxic(self, name: str) -> Toxic | MessageToxic:
+        for toxic in self.toxics:
+            if toxic.name == name:
+                return toxic
+        raise ApiError(404, "toxic not found")
+
+    def add_toxic(self, body: Mapping[str, object]) -> Toxic | MessageToxic:
+        toxic = create_toxic(body, taken={toxic.name for toxic in self.toxics})
+        self.toxics.append(toxic)
+        if isinstance(toxic, MessageToxic):
+            self.message_toxics.append(toxic)
+            return toxic
+        for link in self._links(toxic):
+            link.add(toxic)
+        return toxic
+
+    def update_toxic(self, name: str, body: Mapping[str, object]) -> Toxic | MessageToxic:
+        toxic = self.toxic(name)
+        update_toxic(toxic, body)
+        if isinstance(toxic, Toxic):
+            for link in self._links(toxic):
+                link.update(toxic)
+        return toxic
+
+    def remove_toxic(self, name: str) -> None:
+        toxic = self.toxic(name)
+        self.toxics.remove(toxic)
+        if isinstance(toxic, MessageToxic):
+            self.message_toxics.remove(toxic)
+            for connection in list(self.connections):
+                if connection.silenced_by == name:
+                    connection.reset()
+            return
+        for link in self._links(toxic):
+            link.remove(toxic)
+
+    def remove_all_toxics(self) -> None:
+        for toxic in list(self.toxics):
+            self.remove_toxic(toxic.name)
+
+    def _links(self, toxic: Toxic) -> list:
+        up = toxic.direction == "upstream"
+        return [
+            connection.up if up else connection.down
+            for connection in list(self.connections)
+            if connection.is_open
+        ]
+
+    def note(self, action: str, connection: Connection, **details: object) -> None:
+        self.hub.connection_event(action, connection, **details)
+
+    def forget(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.note("closed", connection)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        text = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise ApiError(500, f"listen tcp {join_address(host, port)}: bind: {text}") from error
+    return sock
+
+
+class Proxies:
+    """All proxies of the process; changes are made one at a time."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.by_name: dict[str, Proxy] = {}
+        self.lock = asyncio.Lock()
+
+    def __getitem__(self, name: str) -> Proxy:
+        if name not in self.by_name:
+            raise ApiError(404, "proxy not found")
+        return self.by_name[name]
+
+    def to_json(self) -> dict[str, object]:
+        names = sorted(self.by_name, key=lambda name: name.encode())
+        return {name: self.by_name[name].to_json() for name in names}
+
+    async def create(self, settings: ProxySettings) -> Proxy:
+        if settings.name in self.by_name:
+            raise ApiError(409, "proxy already exists")
+        return await self._add(settings)
+
+    async def _add(self, settings: ProxySettings) -> Proxy:
+        proxy = Proxy(self.hub, settings.name, settings.listen or "", settings.upstream or "")
+        proxy.protocol = settings.protocol or ""
+        if settings.enabled is not False:
+            await proxy.start()
+        self.by_name[settings.name] = proxy
+        return proxy
+
+    async def add_or_replace(self, settings: ProxySettings) -> Proxy:
+        existing = self.by_name.get(settings.name)
+        if existing is None:
+            return await self._add(settings)
+        listen = join_address(*await resolve(settings.listen or ""))
+        if (listen, settings.upstream) == (existing.listen, existing.upstream):
+            if settings.protocol is not None:
+                existing.protocol = settings.protocol
+            return existing
+        existing.stop()
+        return await self._add(settings)
+
+    async def update(self, name: str, settings: ProxySettings) -> Proxy:
+        proxy = self[name]
+        if settings.protocol is not None:
+            proxy.protocol = settings.protocol
+        await proxy.update(
+            listen=settings.listen, upstream=settings.upstream, enabled=settings.enabled
+        )
+        return proxy
+
+    def delete(self, name: str) -> None:
+        self[name].stop()
+        del self.by_name[name]
+
+    async def reset(self) -> None:
+        for proxy in self.by_name.values():
+            await proxy.start()
+            proxy.remove_all_toxics()
+
+    def stop(self) -> None:
+        for proxy in self.by_name.values():
+            proxy.stop()

@@ -1,0 +1,81 @@
+"""The JSON body of a proxy: read as leniently as Go's decoder reads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from fault_injection.proxy.errors import ApiError, bad_body
+from fault_injection.proxy.protocols import DECODERS
+from fault_injection.proxy.toxics.model import go_type
+
+
+def parse_json(body: bytes) -> object:
+    """The first JSON value of a body; what follows it is ignored."""
+    text = body.decode("utf-8", "replace").lstrip()
+    if not text:
+        raise bad_body("EOF")
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise bad_body(str(error)) from error
+    return value
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """A JSON object with lower-cased keys; `null` is an empty one."""
+    return as_object(parse_json(body), "toxiproxy.Proxy")
+
+
+def as_object(value: object, type_: str) -> dict[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise bad_body(f"json: cannot unmarshal {go_type(value)} into Go value of type {type_}")
+    return {key.lower(): item for key, item in value.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """What a body says about a proxy; None is what it does not say."""
+
+    name: str
+    listen: str | None
+    upstream: str | None
+    enabled: bool | None
+    protocol: str | None
+
+    @classmethod
+    def parse(cls, body: dict[str, object]) -> ProxySettings:
+        enabled = body.get("enabled")
+        if enabled is not None and not isinstance(enabled, bool):
+            raise bad_body(
+                f"json: cannot unmarshal {go_type(enabled)} into Go struct field "
+                "Proxy.enabled of type bool"
+            )
+        protocol = _text(body, "protocol")
+        if protocol and protocol not in DECODERS:
+            known = ", ".join(sorted(DECODERS))
+            raise ApiError(400, f"unknown protocol: {protocol} (known: {known})")
+        return cls(
+            name=_text(body, "name") or "",
+            listen=_text(body, "listen"),
+            upstream=_text(body, "upstream"),
+            enabled=enabled,
+            protocol=protocol,
+        )
+
+    def require(self, where: str = "") -> None:
+        for field in ("name", "upstream"):
+            if not getattr(self, field):
+                raise ApiError(400, f"missing required field: {field}{where}")
+
+
+def _text(body: dict[str, object], key: str) -> str | None:
+    value = body.get(key)
+    if value is not None and not isinstance(value, str):
+        raise bad_body(
+            f"json: cannot unmarshal {go_type(value)} into Go struct field "
+            f"Proxy.{key} of type string"
+        )
+    return value

@@ -1,0 +1,4 @@
+from __future__ import annotations
+MESSAGE_TOXICS: dict = {}
+class MessageToxic:
+    pass

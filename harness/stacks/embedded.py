@@ -1,0 +1,291 @@
+"""The embedded stack: every process on this machine, servers from wheels, nothing installed."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import urllib3
+
+from harness.core.errors import HarnessError, SteadyStateError
+from harness.core.seeds import bearer_token
+from harness.core.stack import ProcessState
+from harness.core.target import LinkSpec, ProcessSpec, Target, TaskSpec
+from harness.core.waits import wait_until
+from harness.stacks.datastores import DATABASE, USER, Postgres, valkey_argv
+from harness.stacks.ports import answers, free_port
+from harness.stacks.processes import Command, Keeper, OnEvent
+from harness.stacks.proxies import HttpProxies, ProxyPlan
+from harness.stacks.variant import Edit, make_copy
+
+_READY_SECONDS = 45
+_PASSWORD = "stormproof"
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What a stack is told: the run's id and seed, the proxy's command, the variant's edits.
+
+    `proxy_argv` is a command that takes `-host` and `-port`; the composition root names it.
+    """
+
+    run_id: str
+    seed: int
+    proxy_argv: Sequence[str]
+    edits: Sequence[Edit] = ()
+    on_event: OnEvent | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class EmbeddedStack:
+    """The processes of a target on loopback, each link through a proxy of its own."""
+
+    kind = "embedded"
+
+    def __init__(self, target: Target, options: StackOptions) -> None:
+        self.target = target
+        self.run_id = options.run_id
+        self.settings = {**target.spec.settings, **options.settings}
+        self.secrets = target.door.secrets(lambda name: bearer_token(options.seed, name))
+        self._options = options
+        self._keeper: Keeper | None = None
+        self._folder: Path | None = None
+        self._ports: dict[str, int] = {}
+        self.proxies: HttpProxies
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Start everything; raises `SteadyStateError` when something does not become ready."""
+        # Short, because the paths of UNIX sockets are.
+        self._folder = Path(tempfile.mkdtemp(prefix="stormproof-run-"))
+        self._folder.chmod(0o711)
+        for name in ("logs", "data"):
+            (self._folder / name).mkdir()
+        self._keeper = Keeper(self.run_id, self._options.on_event)
+        self._keeper.remove_at_death(self._folder)
+        self._source = self._make_source()
+        self._allocate_ports()
+        self._start_proxy()
+        self._start_datastores()
+        for process in self.target.spec.processes:
+            self._start_process(process)
+        self._create_proxies()
+        self._wait_for_database()
+        for task in self.target.spec.tasks:
+            self._run_task(task)
+        self._wait_ready()
+
+    def down(self) -> None:
+        """End everything that this stack started; safe to call twice."""
+        if self._keeper is not None:
+            self._keeper.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def keeper(self) -> Keeper:
+        """The keeper of this stack's processes; raises `HarnessError` before `up`."""
+        if self._keeper is None:
+            raise HarnessError("the stack is not up", value=self.run_id)
+        return self._keeper
+
+    @property
+    def folder(self) -> Path:
+        """The stack's own scratch folder, removed at the end."""
+        if self._folder is None:
+            raise HarnessError("the stack is not up", value=self.run_id)
+        return self._folder
+
+    # -- addresses ----------------------------------------------------------------------------
+
+    def _allocate_ports(self) -> None:
+        spec = self.target.spec
+        names = ["proxy", *(f"link:{link.name}" for link in spec.links)]
+        names += [store.name for store in spec.datastores]
+        names += [process.name for process in spec.processes if process.listens]
+        self._ports = {name: free_port() for name in names}
+
+    def entry_url(self, entry: str) -> str:
+        """Where clients reach an entry: through its proxy."""
+        return f"http://127.0.0.1:{self._ports[f'link:client-{entry}']}"
+
+    def direct_urls(self) -> Mapping[str, str]:
+        """The addresses of listening processes past every proxy."""
+        return {
+            process.name: f"http://127.0.0.1:{self._ports[process.name]}"
+            for process in self.target.spec.processes
+            if process.listens
+        }
+
+    def dsn(self) -> str:
+        """The database past every proxy, for the books."""
+        port = self._ports[self._store("postgres")]
+        return f"host=127.0.0.1 port={port} user={USER} password={_PASSWORD} dbname={DATABASE}"
+
+    def _store(self, kind: str) -> str:
+        for store in self.target.spec.datastores:
+            if store.kind == kind:
+                return store.name
+        raise HarnessError(f"the target has no {kind}", value=self.target.spec.name)
+
+    def _address(self, link: LinkSpec, *, direct: bool) -> str:
+        port = self._ports[link.to if direct else f"link:{link.name}"]
+        values = {"host": "127.0.0.1", "port": port, "user": USER, "password": _PASSWORD}
+        return link.value.format(**values, database=DATABASE)
+
+    def _environment(self, process: str, *, direct: bool = False) -> dict[str, str]:
+        env = {
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME")
+            if name in os.environ
+        }
+        env |= self.settings
+        env |= {"PYTHONPATH": str(self._source), "PYTHONUNBUFFERED": "1"}
+        for link in self.target.spec.links:
+            if link.source == process and link.env:
+                env[link.env] = self._address(link, direct=direct)
+        return env
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def _make_source(self) -> Path:
+        if not self._options.edits:
+            return self.target.spec.folder
+        copy = self.folder / "target"
+        copy.mkdir()
+        make_copy(self.target.spec, self._options.edits, copy)
+        return copy
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def _start_proxy(self) -> None:
+        port = self._ports["proxy"]
+        argv = [*self._options.proxy_argv, "-host", "127.0.0.1", "-port", str(port)]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self.keeper.start(Command("proxy", argv, env, self._log("proxy")))
+        self.proxies = HttpProxies("127.0.0.1", port)
+
+    def _start_datastores(self) -> None:
+        for store in self.target.spec.datastores:
+            port, log = self._ports[store.name], self._log(store.name)
+            env = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+            if store.kind == "redis":
+                argv = valkey_argv(port, self.folder / "data")
+                self.keeper.start(Command(store.name, argv, env, log, restart=True))
+                continue
+            postgres = Postgres.find()
+            home = self.folder / "data" / store.name
+            home.mkdir(mode=0o700)
+            if postgres.account is not None:
+                os.chown(home, postgres.account.uid, postgres.account.gid)
+                (self.folder / "data").chmod(0o711)
+            postgres.initdb(home / "db")
+            argv = postgres.argv(home / "db", home, port)
+            account = postgres.account
+            self.keeper.start(
+                Command(store.name, argv, env, log, account, folder=Path("/"), restart=True)
+            )
+
+    def _start_process(self, process: ProcessSpec) -> None:
+        values = {"python": self.target.spec.python, "port": str(self._ports.get(process.name, 0))}
+        values["data"] = str(self.folder / "data")
+        argv = [part.format(**values) for part in process.command]
+        env = self._environment(process.name) | process.env
+        self.keeper.start(Command(process.name, argv, env, self._log(process.name), restart=True))
+
+    def _create_proxies(self) -> None:
+        self._wait(self.proxies.running, what="the fault proxy's API", log="proxy")
+        self.proxies.create(
+            [
+                ProxyPlan(
+                    link.name,
+                    f"127.0.0.1:{self._ports[f'link:{link.name}']}",
+                    f"127.0.0.1:{self._ports[link.to]}",
+                    link.protocol,
+                )
+                for link in self.target.spec.links
+            ]
+        )
+
+    def _wait_for_database(self) -> None:
+        def ready() -> bool:
+            with (
+                contextlib.suppress(psycopg.OperationalError),
+                psycopg.connect(
+                    self.dsn().replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True
+                ) as connection,
+            ):
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+                return True
+            return False
+
+        self._wait(ready, what="PostgreSQL", log=self._store("postgres"))
+
+    def _run_task(self, task: TaskSpec) -> None:
+        argv = [part.format(python=self.target.spec.python) for part in task.command]
+        env = self._environment(task.like, direct=True) | task.env | dict(self.secrets)
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_READY_SECONDS)
+        self._log(f"task-{task.name}").write_text(done.stdout + done.stderr)
+        if done.returncode:
+            raise SteadyStateError(
+                f"task “{task.name}” of the target failed ({done.returncode})",
+                value=(done.stderr or done.stdout).strip()[-600:],
+                where=" ".join(task.command),
+            )
+
+    def _wait_ready(self) -> None:
+        http = urllib3.PoolManager(timeout=2, retries=False)
+        for process in self.target.spec.processes:
+            if not process.ready:
+                continue
+            url = self.direct_urls()[process.name] + process.ready
+
+            def ready(url: str = url) -> bool:
+                with contextlib.suppress(urllib3.exceptions.HTTPError):
+                    return http.request("GET", url).status == 200
+                return False
+
+            self._wait(ready, what=f"{process.name} at {process.ready}", log=process.name)
+
+    def _wait(self, condition, *, what: str, log: str) -> None:  # type: ignore[no-untyped-def]
+        try:
+            wait_until(condition, what=what, seconds=_READY_SECONDS)
+        except HarnessError as error:
+            raise SteadyStateError(
+                f"the stack is not ready: {what}",
+                value=self.log(log)[0].strip()[-600:] or error.value,
+                where=f"log of {log}",
+                fix="the process's log says why; the stack was taken down again",
+            ) from None
+
+    # -- observing ----------------------------------------------------------------------------
+
+    def processes(self) -> Sequence[ProcessState]:
+        """The processes that run now."""
+        return self.keeper.states()
+
+    def log(self, name: str, *, offset: int = 0) -> tuple[str, int]:
+        """The text of a process's or server's log from a byte offset on, and its new end."""
+        path = self._log(name)
+        if not path.exists():
+            return "", 0
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        return data.decode("utf-8", errors="replace"), offset + len(data)
+
+    def log_names(self) -> list[str]:
+        """Names of all logs that there are."""
+        return sorted(path.stem for path in (self.folder / "logs").glob("*.log"))
+
+    def port_in_use(self, name: str) -> bool:
+        """Whether something listens on the port of a process or datastore."""
+        return answers(self._ports[name])

@@ -1,0 +1,85 @@
+"""Who is asking: bearer tokens of high entropy, stored as SHA-256 hashes."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from sqlalchemy import Connection, text
+
+from .errors import Problem
+
+NAMESPACE = UUID("6f1b6d2e-3f0b-5d6c-9a44-0d7c6a1f1e10")
+ADMIN_ID = uuid5(NAMESPACE, "admin")
+MIN_TOKEN_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Principal:
+    user_id: UUID
+    role: str
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    def require_admin(self) -> None:
+        if not self.is_admin:
+            raise Problem("forbidden", "Only an administrator may do that.")
+
+
+def bearer_token(authorization: str | None) -> str:
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Problem(
+            "unauthenticated",
+            "Send the header Authorization: Bearer <token>.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return token
+
+
+def hash_token(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def derive_user_token(*, admin_token: str, user_id: UUID) -> str:
+    """A new user's token, derived so that a replay can show it again though only its hash is kept."""
+    digest = hmac.digest(admin_token.encode(), b"user-token:" + user_id.bytes, "sha256")
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+_FIND_TOKEN = text("""
+SELECT u.id, u.role FROM api_tokens t JOIN users u ON u.id = t.user_id
+WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL""")
+
+
+def authenticate(connection: Connection, token_hash: bytes) -> Principal:
+    row = connection.execute(_FIND_TOKEN, {"token_hash": token_hash}).one_or_none()
+    if row is None:
+        raise Problem(
+            "unauthenticated",
+            "The bearer token is not known or was revoked.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return Principal(row.id, row.role)
+
+
+_INSERT_USER = text("""
+INSERT INTO users (id, role) VALUES (:user_id, :role) ON CONFLICT DO NOTHING RETURNING id""")
+_INSERT_TOKEN = text("""
+INSERT INTO api_tokens (token_hash, user_id) VALUES (:token_hash, :user_id)
+ON CONFLICT DO NOTHING RETURNING user_id""")
+
+
+def add_user(connection: Connection, user_id: UUID, *, role: str) -> bool:
+    """False when the user exists already."""
+    row = connection.execute(_INSERT_USER, {"user_id": user_id, "role": role})
+    return row.one_or_none() is not None
+
+
+def add_token(connection: Connection, user_id: UUID, *, token: str) -> bool:
+    """False when the token is in use already."""
+    parameters = {"token_hash": hash_token(token), "user_id": user_id}
+    return connection.execute(_INSERT_TOKEN, parameters).one_or_none() is not None

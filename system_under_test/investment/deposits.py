@@ -1,0 +1,83 @@
+"""Deposits: money that arrived at the bank is posted to a wallet, once per bank reference."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from . import db, jobs, ledger
+from .errors import Problem
+from .idempotency import Answer
+from .jobs import Claim
+from .money import MAX_AMOUNT_MINOR
+from .paths import status_url
+
+_FIND_WALLET = text("SELECT currency FROM wallets WHERE user_id = :user_id")
+_INSERT = text("""
+INSERT INTO deposits (reference, user_id, amount_minor, currency)
+VALUES (:reference, :user_id, :amount_minor, :currency)
+ON CONFLICT (reference) DO NOTHING RETURNING reference""")
+_FIND_JOB = text("SELECT id FROM jobs WHERE kind = 'deposit' AND subject_id = :reference")
+_FIND = text("SELECT user_id, amount_minor, currency FROM deposits WHERE reference = :reference")
+
+
+def request(
+    connection: Connection, *, user_id: UUID, amount_minor: int, currency: str, reference: str
+) -> Answer:
+    """Accept a deposit: the worker will post it."""
+    wallet = connection.execute(_FIND_WALLET, {"user_id": user_id}).one_or_none()
+    if wallet is None:
+        raise Problem("not-found", "There is no such wallet.")
+    if wallet.currency != currency:
+        return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
+    deposit = {
+        "reference": reference,
+        "user_id": user_id,
+        "amount_minor": amount_minor,
+        "currency": currency,
+    }
+    if connection.execute(_INSERT, deposit).one_or_none() is None:
+        job_id = connection.execute(_FIND_JOB, {"reference": reference}).scalar_one()
+        return Answer.refusal(
+            "deposit-exists",
+            "A deposit with this reference was accepted by another request.",
+            job_id=str(job_id),
+            status_url=status_url(job_id),
+        )
+    job_id = jobs.enqueue(connection, kind="deposit", subject_id=reference, user_id=user_id)
+    return Answer.of(
+        202,
+        {"job_id": str(job_id), "status_url": status_url(job_id)},
+        location=status_url(job_id),
+    )
+
+
+def post(engine: Engine, claim: Claim) -> None:
+    """Post the claimed deposit and end its job, in one transaction."""
+
+    def work(connection: Connection) -> bool:
+        if not jobs.holds(connection, claim):
+            return False
+        deposit = connection.execute(_FIND, {"reference": claim.subject_id}).one()
+        wallet, cash = ledger.wallet(deposit.user_id), ledger.cash(deposit.currency)
+        balances = ledger.lock_accounts(connection, [wallet])
+        if balances[wallet] + deposit.amount_minor > MAX_AMOUNT_MINOR:
+            jobs.move(connection, claim.job_id, "FAILED", reason="balance limit exceeded")
+            return True
+        ledger.post(
+            connection,
+            kind="deposit",
+            subject_id=claim.subject_id,
+            currency=deposit.currency,
+            legs=[
+                ledger.debit(cash, deposit.amount_minor),
+                ledger.credit(wallet, deposit.amount_minor),
+            ],
+            fence=claim.fence,
+        )
+        jobs.move(connection, claim.job_id, "SUCCEEDED")
+        return True
+
+    def find(connection: Connection) -> bool | None:
+        return jobs.is_past(connection, claim)
+
+    db.run_step(engine, work, read_back=find, step="post_deposit")

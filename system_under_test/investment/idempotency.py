@@ -1,0 +1,197 @@
+"""Idempotency keys (IETF draft): PostgreSQL decides, Redis may shorten the way to a replay."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from . import db, logs
+from .errors import Problem, retry_later
+from .settings import Settings
+from .tracing import current_traceparent
+
+# An RFC 8941 string, or the same characters without quotes, as most clients send it.
+_KEY = re.compile(r'"([A-Za-z0-9._:~-]{1,255})"|([A-Za-z0-9._:~-]{1,255})')
+
+
+def parse_key(values: list[str]) -> str:
+    """The key from all Idempotency-Key headers of a request; there must be exactly one."""
+    if not values or values == [""]:
+        raise Problem("idempotency-key-missing", "Send one Idempotency-Key header, a UUID.")
+    match = _KEY.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None:
+        raise Problem(
+            "idempotency-key-malformed",
+            "Send one Idempotency-Key of 1 to 255 characters from A-Z a-z 0-9 . _ : ~ -",
+        )
+    return match[1] or match[2]
+
+
+def fingerprint(payload: dict[str, str]) -> bytes:
+    """SHA-256 of the business fields in canonical JSON: no header, no time, no key order."""
+    return hashlib.sha256(canonical_json(payload).encode()).digest()
+
+
+def canonical_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A final answer, kept as sent so that every replay has the same bytes."""
+
+    status: int
+    body: str
+    location: str | None = None
+    replayed: bool = False
+
+    @classmethod
+    def of(cls, status: int, document: dict[str, object], *, location: str | None = None) -> "Answer":
+        return cls(status, json.dumps(document, separators=(",", ":")), location)
+
+    @classmethod
+    def refusal(cls, code: str, detail: str, **extensions: object) -> "Answer":
+        """A definite business refusal: stored and replayed like a success."""
+        problem = Problem(code, detail, extensions)
+        return cls.of(problem.status, problem.document())
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What makes two requests the same one: who, where, which key; and what they asked for."""
+
+    token_hash: bytes
+    route: str
+    key: str
+    fingerprint: bytes
+
+
+_CLAIM = text("""
+INSERT INTO idempotency_keys (user_id, route, key, fingerprint, traceparent)
+VALUES (:user_id, :route, :key, :fingerprint, :traceparent)
+ON CONFLICT (user_id, route, key) DO NOTHING RETURNING id""")
+_FIND = text("""
+SELECT fingerprint, status, body, location FROM idempotency_keys
+WHERE user_id = :user_id AND route = :route AND key = :key""")
+_FIND_BY_TOKEN = text("""
+SELECT k.fingerprint, k.status, k.body, k.location
+FROM idempotency_keys k JOIN api_tokens t ON t.user_id = k.user_id
+WHERE t.token_hash = :token_hash AND k.route = :route AND k.key = :key""")
+_STORE = text("""
+UPDATE idempotency_keys SET status = :status, body = :body, location = :location
+WHERE user_id = :user_id AND route = :route AND key = :key""")
+
+
+def claim(connection: Connection, user_id: UUID, scope: Scope) -> Answer | None:
+    """Claim the key for this transaction (None), or the answer that was already given.
+
+    A concurrent claim of the same key waits here for the first one to commit or roll back.
+    """
+    where = {"user_id": user_id, "route": scope.route, "key": scope.key}
+    values = {"fingerprint": scope.fingerprint, "traceparent": current_traceparent()}
+    try:
+        if connection.execute(_CLAIM, where | values).one_or_none() is not None:
+            return None
+    except DBAPIError as error:
+        if db.sqlstate(error) != db.LOCK_NOT_AVAILABLE:
+            raise
+        raise retry_later(
+            "request-in-progress", "The first request with this key is still running."
+        ) from None
+    return _checked(connection.execute(_FIND, where).one(), scope)
+
+
+def store(connection: Connection, user_id: UUID, scope: Scope, answer: Answer) -> None:
+    """Keep the final answer with the claim, in the transaction of the effect."""
+    connection.execute(
+        _STORE,
+        {
+            "user_id": user_id,
+            "route": scope.route,
+            "key": scope.key,
+            "status": answer.status,
+            "body": answer.body,
+            "location": answer.location,
+        },
+    )
+
+
+def find_answer(connection: Connection, scope: Scope) -> Answer | None:
+    """The committed answer of a request whose COMMIT got lost."""
+    where = {"token_hash": scope.token_hash, "route": scope.route, "key": scope.key}
+    row = connection.execute(_FIND_BY_TOKEN, where).one_or_none()
+    return None if row is None else replace(_checked(row, scope), replayed=False)
+
+
+def _checked(row: object, scope: Scope) -> Answer:
+    if bytes(row.fingerprint) != scope.fingerprint:
+        raise Problem(
+            "idempotency-key-reused",
+            "This key was used with another payload. Use a new key for a new request.",
+        )
+    return Answer(row.status, row.body, row.location, replayed=True)
+
+
+class AnswerCache:
+    """Final answers in Redis: a hint that saves a transaction, never a decision.
+
+    The cache key contains the hash of the caller's token, so that nobody is served another's
+    answer. Any error or delay means: ask PostgreSQL. The client never retries by itself.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        timeout_s = settings.redis_timeout_ms / 1000
+        self._ttl_s = settings.redis_answer_ttl_s
+        self._redis = redis.Redis.from_url(
+            settings.cache_url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            decode_responses=True,
+        )
+
+    def get(self, scope: Scope) -> Answer | None:
+        """The cached answer to this very request of this very caller."""
+        try:
+            cached = self._redis.get(self._name(scope))
+            if cached is None:
+                return None
+            entry = json.loads(cached)
+            if entry["fingerprint"] != scope.fingerprint.hex():
+                return None
+            return Answer(entry["status"], entry["body"], entry["location"], replayed=True)
+        except (redis.RedisError, ValueError, KeyError, TypeError) as error:
+            logs.warning("answer_cache_unavailable", action="get", error=type(error).__name__)
+            return None
+
+    def put(self, scope: Scope, answer: Answer) -> None:
+        """Remember an answer that is committed."""
+        entry = {
+            "fingerprint": scope.fingerprint.hex(),
+            "status": answer.status,
+            "body": answer.body,
+            "location": answer.location,
+        }
+        try:
+            self._redis.set(self._name(scope), canonical_json(entry), ex=self._ttl_s)
+        except redis.RedisError as error:
+            logs.warning("answer_cache_unavailable", action="set", error=type(error).__name__)
+
+    def ping(self) -> bool:
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            return False
+
+    @staticmethod
+    def _name(scope: Scope) -> str:
+        parts = b"\n".join((scope.token_hash, scope.route.encode(), scope.key.encode()))
+        return "answer:" + hashlib.sha256(parts).hexdigest()

@@ -1,0 +1,204 @@
+"""Investments: create, accept for execution, cancel; all within the caller's transaction."""
+
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Row, text
+
+from . import jobs, ledger
+from .auth import Principal
+from .errors import Problem
+from .idempotency import Answer
+from .paths import PREFIX, status_url
+
+_CREATE = text("""
+WITH created AS (
+    INSERT INTO investments (id, user_id, instrument, amount_minor, currency, state, idempotency_key)
+    SELECT :id, user_id, :instrument, :amount_minor, :currency, 'PENDING', :key
+    FROM wallets WHERE user_id = :user_id AND currency = :currency
+    RETURNING id
+), logged AS (
+    INSERT INTO investment_state_logs (investment_id, to_state) SELECT id, 'PENDING' FROM created
+)
+SELECT id FROM created""")
+
+_LOCK = text("""
+SELECT id, user_id, instrument, amount_minor, currency, state FROM investments
+WHERE id = :id FOR UPDATE""")
+
+_MOVE = text("""
+WITH moved AS (
+    UPDATE investments SET state = :to_state, updated_at = clock_timestamp(),
+        executed_minor = coalesce(:executed_minor, executed_minor)
+    FROM (SELECT id AS old_id, state AS old_state FROM investments WHERE id = :id) AS old
+    WHERE id = old_id
+    RETURNING id, old_state
+)
+INSERT INTO investment_state_logs (investment_id, from_state, to_state, reason, evidence)
+SELECT id, old_state, :to_state, :reason, :evidence FROM moved""")
+
+_FIND_JOB = text("SELECT id FROM jobs WHERE kind = 'execution' AND subject_id = :subject_id")
+
+
+def lock(connection: Connection, investment_id: UUID) -> Row | None:
+    """The investment, locked. Lock order everywhere: investment, job, partner order, accounts."""
+    return connection.execute(_LOCK, {"id": investment_id}).one_or_none()
+
+
+def move(
+    connection: Connection,
+    investment_id: UUID,
+    to_state: str,
+    *,
+    reason: str | None = None,
+    evidence: str | None = None,
+    executed_minor: int | None = None,
+) -> None:
+    """Change the state of a locked investment and log it; the schema refuses illegal edges."""
+    connection.execute(
+        _MOVE,
+        {
+            "id": investment_id,
+            "to_state": to_state,
+            "reason": reason,
+            "evidence": evidence,
+            "executed_minor": executed_minor,
+        },
+    )
+
+
+def create(
+    connection: Connection,
+    principal: Principal,
+    *,
+    amount_minor: int,
+    currency: str,
+    instrument: str,
+    key: str,
+) -> Answer:
+    """A new investment moves no money: it waits for its execution."""
+    investment_id = uuid4()
+    created = connection.execute(
+        _CREATE,
+        {
+            "id": investment_id,
+            "user_id": principal.user_id,
+            "instrument": instrument,
+            "amount_minor": amount_minor,
+            "currency": currency,
+            "key": key,
+        },
+    ).one_or_none()
+    if created is None:
+        return Answer.refusal("currency-mismatch", f"This user has no wallet in {currency}.")
+    return Answer.of(
+        201,
+        {
+            "investment_id": str(investment_id),
+            "user_id": str(principal.user_id),
+            "amount_minor": str(amount_minor),
+            "currency": currency,
+            "instrument": instrument,
+            "state": "PENDING",
+            "job_id": None,
+        },
+        location=f"{PREFIX}/investments/{investment_id}",
+    )
+
+
+def _lock_own(connection: Connection, principal: Principal, investment_id: UUID) -> Row:
+    row = lock(connection, investment_id)
+    if row is None or not (principal.is_admin or row.user_id == principal.user_id):
+        raise Problem("not-found", "There is no such investment, or it is not yours.")
+    return row
+
+
+def _find_job_id(connection: Connection, investment_id: UUID) -> UUID:
+    return connection.execute(_FIND_JOB, {"subject_id": str(investment_id)}).scalar_one()
+
+
+def accept(connection: Connection, principal: Principal, investment_id: UUID) -> Answer:
+    """Accept an execution: hold the money, write the job and its message."""
+    investment = _lock_own(connection, principal, investment_id)
+    if investment.state == "CANCELLED":
+        return Answer.refusal("not-executable", "The investment was cancelled.")
+    if investment.state != "PENDING":
+        job_id = _find_job_id(connection, investment_id)
+        return Answer.refusal(
+            "already-accepted",
+            "The investment was accepted for execution by another request.",
+            job_id=str(job_id),
+            status_url=status_url(job_id),
+        )
+    wallet, hold = ledger.wallet(investment.user_id), ledger.hold(investment_id)
+    ledger.ensure_accounts(connection, [hold], currency=investment.currency)
+    balances = ledger.lock_accounts(connection, [wallet, hold])
+    if balances[wallet] < investment.amount_minor:
+        return Answer.refusal(
+            "insufficient-funds", "The wallet holds less than the amount of the investment."
+        )
+    ledger.post(
+        connection,
+        kind="hold",
+        subject_id=str(investment_id),
+        currency=investment.currency,
+        legs=[
+            ledger.debit(wallet, investment.amount_minor),
+            ledger.credit(hold, investment.amount_minor),
+        ],
+    )
+    move(connection, investment_id, "QUEUED")
+    job_id = jobs.enqueue(
+        connection,
+        kind="execution",
+        subject_id=str(investment_id),
+        user_id=investment.user_id,
+    )
+    return Answer.of(
+        202,
+        {"job_id": str(job_id), "status_url": status_url(job_id)},
+        location=status_url(job_id),
+    )
+
+
+def cancel(connection: Connection, principal: Principal, investment_id: UUID) -> Answer:
+    """Cancel what no partner can have seen: before execution, or queued without an order."""
+    investment = _lock_own(connection, principal, investment_id)
+    if investment.state == "QUEUED":
+        # Without an intent no partner can have seen it: the intent moves it to EXECUTING.
+        job_id = _find_job_id(connection, investment_id)
+        jobs.lock(connection, job_id)
+        release(connection, investment)
+        jobs.move(connection, job_id, "FAILED", reason="cancelled", fence_step=1)
+    elif investment.state != "PENDING":
+        return Answer.refusal(
+            "not-cancellable", f"The investment is {investment.state.lower()} already."
+        )
+    move(connection, investment_id, "CANCELLED", reason="requested")
+    return Answer.of(
+        200,
+        {
+            "investment_id": str(investment_id),
+            "user_id": str(investment.user_id),
+            "amount_minor": str(investment.amount_minor),
+            "currency": investment.currency,
+            "instrument": investment.instrument,
+            "state": "CANCELLED",
+        },
+    )
+
+
+def release(connection: Connection, investment: Row, *, fence: int | None = None) -> None:
+    """Give the held money back to the wallet."""
+    wallet, hold = ledger.wallet(investment.user_id), ledger.hold(investment.id)
+    ledger.lock_accounts(connection, [wallet, hold])
+    ledger.post(
+        connection,
+        kind="release",
+        subject_id=str(investment.id),
+        currency=investment.currency,
+        legs=[
+            ledger.debit(hold, investment.amount_minor),
+            ledger.credit(wallet, investment.amount_minor),
+        ],
+        fence=fence,
+    )

@@ -1,0 +1,153 @@
+"""Jobs: the durable record of work to do. The queue only carries their ids.
+
+A job is claimed with a lease and a fence. The fence grows with every claim; every effect checks
+it under the job's row lock, so that a worker that lost its lease cannot write any more.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from . import db
+from .settings import Settings
+from .tracing import current_traceparent
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a job until the lease ends or another claim takes over."""
+
+    job_id: UUID
+    kind: str
+    subject_id: str
+    attempt: int
+    fence: int
+
+
+_ENQUEUE = text("""
+WITH job AS (
+    INSERT INTO jobs (id, kind, subject_id, user_id, state, traceparent)
+    VALUES (:job_id, :kind, :subject_id, :user_id, 'PENDING', :traceparent) RETURNING id
+), logged AS (
+    INSERT INTO job_state_logs (job_id, to_state, attempt, fence) SELECT id, 'PENDING', 0, 0 FROM job
+)
+INSERT INTO outbox (id, job_id, status, traceparent)
+SELECT :message_id, id, 'pending', :traceparent FROM job""")
+
+# One statement claims and logs. The sub-select waits for a competing claim, then sees its lease.
+_CLAIM = text("""
+WITH claimed AS (
+    UPDATE jobs SET state = 'RUNNING', attempts = attempts + 1, fence = fence + 1,
+        claim_id = :claim_id, next_run_at = NULL, updated_at = clock_timestamp(),
+        lease_until = clock_timestamp() + :lease_ms * interval '1 ms'
+    FROM (SELECT id AS old_id, state AS old_state FROM jobs WHERE id = :job_id
+            AND state IN ('PENDING', 'WAITING', 'RUNNING') AND attempts < :max_attempts
+            AND (lease_until IS NULL OR lease_until < clock_timestamp())
+            AND (next_run_at IS NULL OR next_run_at <= clock_timestamp())
+          FOR UPDATE) AS old
+    WHERE id = old_id
+    RETURNING id, kind, subject_id, attempts, fence, old_state
+), logged AS (
+    INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence)
+    SELECT id, old_state, 'RUNNING', attempts, fence FROM claimed
+)
+SELECT id, kind, subject_id, attempts, fence FROM claimed""")
+_FIND_CLAIM = text("""
+SELECT id, kind, subject_id, attempts, fence FROM jobs WHERE id = :job_id AND claim_id = :claim_id
+""")
+
+_LOCK = text("SELECT state, fence, attempts FROM jobs WHERE id = :job_id FOR UPDATE")
+
+_MOVE = text("""
+WITH moved AS (
+    UPDATE jobs SET state = :to_state, reason = :reason, fence = fence + :fence_step,
+        lease_until = NULL, claim_id = NULL, updated_at = clock_timestamp(),
+        next_run_at = clock_timestamp() + CAST(:delay_ms AS bigint) * interval '1 ms'
+    FROM (SELECT id AS old_id, state AS old_state FROM jobs WHERE id = :job_id) AS old
+    WHERE id = old_id
+    RETURNING id, old_state, attempts, fence
+)
+INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence, reason)
+SELECT id, old_state, :to_state, attempts, fence, :reason FROM moved""")
+
+
+def enqueue(connection: Connection, *, kind: str, subject_id: str, user_id: UUID) -> UUID:
+    """Write job, state log and outbox row in the caller's transaction."""
+    job_id = uuid4()
+    connection.execute(
+        _ENQUEUE,
+        {
+            "job_id": job_id,
+            "message_id": uuid4(),
+            "kind": kind,
+            "subject_id": subject_id,
+            "user_id": user_id,
+            "traceparent": current_traceparent(),
+        },
+    )
+    return job_id
+
+
+def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
+    """Claim the job in a transaction of its own; None when it is not to be run now."""
+    claim_id = uuid4()
+    parameters = {
+        "job_id": job_id,
+        "claim_id": claim_id,
+        "lease_ms": settings.job_lease_ms,
+        "max_attempts": settings.max_attempts,
+    }
+
+    def take(connection: Connection) -> Row | None:
+        return connection.execute(_CLAIM, parameters).one_or_none()
+
+    def find(connection: Connection) -> Row | None:
+        # By our own claim id: another worker could hold the fence that we were about to get.
+        return connection.execute(
+            _FIND_CLAIM, {"job_id": job_id, "claim_id": claim_id}
+        ).one_or_none()
+
+    row = db.run_step(engine, take, read_back=find, step="claim")
+    return None if row is None else Claim(*row)
+
+
+def holds(connection: Connection, claim: Claim) -> bool:
+    """Lock the job; False when another claim took over or somebody ended it."""
+    row = connection.execute(_LOCK, {"job_id": claim.job_id}).one()
+    return row.state == "RUNNING" and row.fence == claim.fence
+
+
+def is_past(connection: Connection, claim: Claim) -> bool | None:
+    """Read-back of a step that ends a claim: True when the claim was ended, else None."""
+    return None if holds(connection, claim) else True
+
+
+def lock(connection: Connection, job_id: UUID) -> Row:
+    return connection.execute(_LOCK, {"job_id": job_id}).one()
+
+
+def move(
+    connection: Connection,
+    job_id: UUID,
+    to_state: str,
+    *,
+    reason: str | None = None,
+    delay_ms: int | None = None,
+    fence_step: int = 0,
+) -> None:
+    """Change the state and log it; the job must be locked. Ends lease and claim."""
+    connection.execute(
+        _MOVE,
+        {
+            "job_id": job_id,
+            "to_state": to_state,
+            "reason": reason,
+            "delay_ms": delay_ms,
+            "fence_step": fence_step,
+        },
+    )
+
+
+def attempts(connection: Connection, job_id: UUID) -> int:
+    return connection.execute(_ATTEMPTS, {"job_id": job_id}).scalar_one()

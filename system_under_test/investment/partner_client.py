@@ -1,0 +1,158 @@
+"""The partner's HTTP API, and what an answer proves.
+
+Only two things are definite: a parsed success for our order and a documented refusal of it.
+Everything else, a timeout, a reset, a 5xx, an answer that cannot be read, is unknown: the order
+may have been executed.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from urllib.parse import urlencode
+from uuid import UUID
+
+import urllib3
+
+from .settings import Settings
+from .tracing import current_traceparent
+
+_MAX_BODY_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Executed:
+    order_id: str
+    amount_minor: int
+    fee_minor: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotFound:
+    """The partner does not know the order yet: a request may still be on its way."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    reason: str
+
+
+Outcome = Executed | Rejected | NotFound | Unknown
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the partner, as persisted before the call."""
+
+    investment_id: UUID
+    client_order_id: UUID
+    attempt: int
+    account: str
+    instrument: str
+    amount_minor: int
+    currency: str
+
+
+class PartnerClient:
+    """One attempt a call: retries belong to the job, never to the HTTP client."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.partner_url.rstrip("/")
+        self._total_s = (
+            settings.partner_connect_timeout_ms + settings.partner_read_timeout_ms
+        ) / 1000
+        self._pool = urllib3.PoolManager(
+            maxsize=1,
+            retries=False,
+            timeout=urllib3.Timeout(
+                connect=settings.partner_connect_timeout_ms / 1000,
+                read=settings.partner_read_timeout_ms / 1000,
+            ),
+        )
+
+    def submit(self, order: Order) -> Outcome:
+        """Ask the partner to execute the order; it dedupes by the client order id."""
+        document = {
+            "client_order_id": str(order.client_order_id),
+            "account": order.account,
+            "instrument": order.instrument,
+            "amount_minor": str(order.amount_minor),
+            "currency": order.currency,
+        }
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": str(order.client_order_id),
+        }
+        outcome = self._call("POST", "/orders", order, body=json.dumps(document), headers=headers)
+        return Unknown("order not found after a submit") if outcome == NotFound() else outcome
+
+    def query(self, order: Order) -> Outcome:
+        """Ask the partner what became of the order."""
+        query = urlencode({"client_order_id": order.client_order_id})
+        return self._call("GET", f"/orders?{query}", order, body=None, headers={})
+
+    def _call(
+        self, method: str, path: str, order: Order, *, body: str | None, headers: dict[str, str]
+    ) -> Outcome:
+        if traceparent := current_traceparent():
+            headers = headers | {"traceparent": traceparent}
+        try:
+            response = self._pool.request(
+                method, self._url + path, body=body, headers=headers, preload_content=False
+            )
+            status, content = response.status, self._read(response)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return Unknown(type(error).__name__)
+        return classify(status, content, order)
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """The body, bounded in size and in total time: a dripping answer must end as well."""
+        deadline = time.monotonic() + self._total_s
+        content = b""
+        try:
+            while chunk := response.read1(_MAX_BODY_BYTES):
+                content += chunk
+                if len(content) > _MAX_BODY_BYTES or time.monotonic() > deadline:
+                    raise urllib3.exceptions.HTTPError("answer too long or too slow")
+        except BaseException:
+            response.close()
+            raise
+        response.release_conn()
+        return content
+
+
+def classify(status: int, content: bytes, order: Order) -> Outcome:
+    """What the answer proves about the order."""
+    try:
+        document = json.loads(content)
+        known = document["client_order_id"] == str(order.client_order_id)
+    except (ValueError, KeyError, TypeError):
+        return Unknown(f"unreadable answer with status {status}")
+    if not known:
+        return Unknown(f"answer about another order with status {status}")
+    state = document.get("status")
+    if status in (200, 201) and state == "EXECUTED":
+        return _executed(document, order)
+    if status in (200, 422) and state == "REJECTED":
+        return Rejected(str(document.get("reason", "no reason given")))
+    if status == 404 and state == "NOT_FOUND":
+        return NotFound()
+    return Unknown(f"answer with status {status}")
+
+
+def _executed(document: dict[str, object], order: Order) -> Outcome:
+    amount, fee = document.get("amount_minor"), document.get("fee_minor", "0")
+    order_id = document.get("order_id")
+    if not (isinstance(order_id, str) and _is_digits(amount) and _is_digits(fee)):
+        return Unknown("executed, but order id, amount or fee is unreadable")
+    if not 0 < int(amount) <= int(amount) + int(fee) <= order.amount_minor:
+        return Unknown("executed, but for another amount than was held")
+    return Executed(order_id, int(amount), int(fee))
+
+
+def _is_digits(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18

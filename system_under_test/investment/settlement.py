@@ -1,0 +1,147 @@
+"""Turn what the partner said into postings and final states, in the caller's transaction."""
+
+from datetime import timedelta
+from random import uniform
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from . import investments, jobs, ledger, logs
+from .partner_client import Executed, NotFound, Outcome, Rejected, Unknown
+from .settings import Settings
+
+_CLOSE_ORDER = text("""
+UPDATE partner_orders SET status = :status, partner_order_id = :order_id, reason = :reason,
+    updated_at = clock_timestamp(), checked_at = clock_timestamp()
+WHERE investment_id = :investment_id""")
+
+_KEEP_ORDER_OPEN = text("""
+UPDATE partner_orders SET status = 'UNKNOWN', reason = :reason, updated_at = clock_timestamp(),
+    checked_at = clock_timestamp()
+WHERE investment_id = :investment_id
+RETURNING attempts >= :max_attempts OR created_at + :review_after < clock_timestamp()""")
+
+
+def settle(
+    connection: Connection,
+    *,
+    investment: Row,
+    job_id: UUID,
+    fence: int,
+    outcome: Outcome,
+    settings: Settings,
+) -> None:
+    """Apply an outcome; investment and job are locked and the fence was checked."""
+    match outcome:
+        case Executed():
+            _capture(connection, investment, outcome, fence=fence)
+            _close_order(connection, investment.id, status="CONFIRMED", order_id=outcome.order_id)
+            investments.move(
+                connection,
+                investment.id,
+                "EXECUTED",
+                evidence=outcome.order_id,
+                executed_minor=outcome.amount_minor,
+            )
+            jobs.move(connection, job_id, "SUCCEEDED")
+        case Rejected(reason):
+            investments.release(connection, investment, fence=fence)
+            _close_order(connection, investment.id, status="REJECTED", reason=reason)
+            investments.move(
+                connection, investment.id, "FAILED", reason=reason, evidence="partner refusal"
+            )
+            jobs.move(connection, job_id, "FAILED", reason=reason)
+        case Unknown() | NotFound():
+            _wait_or_review(connection, investment, job_id, outcome=outcome, settings=settings)
+
+
+def _capture(connection: Connection, investment: Row, executed: Executed, *, fence: int) -> None:
+    """The held money buys the position; what was not used goes back to the wallet."""
+    currency, subject_id = investment.currency, str(investment.id)
+    hold, wallet = ledger.hold(investment.id), ledger.wallet(investment.user_id)
+    invested = ledger.invested(investment.id)
+    position = ledger.position(investment.instrument, currency)
+    cash, fee_account = ledger.cash(currency), ledger.fee(currency)
+    amount, fee = executed.amount_minor, executed.fee_minor
+    residual = investment.amount_minor - amount - fee
+    ledger.ensure_accounts(connection, [invested, position], currency=currency)
+    ledger.lock_accounts(connection, [hold, invested, *([wallet] if residual else [])])
+    legs = [
+        ledger.debit(hold, amount + fee),
+        ledger.debit(position, amount),
+        ledger.credit(invested, amount),
+        ledger.credit(cash, amount),
+    ]
+    if fee:
+        legs.append(ledger.credit(fee_account, fee))
+    ledger.post(
+        connection,
+        kind="capture",
+        subject_id=subject_id,
+        currency=currency,
+        legs=legs,
+        fence=fence,
+    )
+    if residual:
+        ledger.post(
+            connection,
+            kind="residual",
+            subject_id=subject_id,
+            currency=currency,
+            legs=[ledger.debit(hold, residual), ledger.credit(wallet, residual)],
+            fence=fence,
+        )
+
+
+def _close_order(
+    connection: Connection,
+    investment_id: UUID,
+    *,
+    status: str,
+    order_id: str | None = None,
+    reason: str | None = None,
+) -> None:
+    connection.execute(
+        _CLOSE_ORDER,
+        {
+            "investment_id": investment_id,
+            "status": status,
+            "order_id": order_id,
+            "reason": reason,
+        },
+    )
+
+
+def _wait_or_review(
+    connection: Connection,
+    investment: Row,
+    job_id: UUID,
+    *,
+    outcome: Unknown | NotFound,
+    settings: Settings,
+) -> None:
+    """Unknown is never failed: keep the hold and ask again, or let a person look at the horizon."""
+    reason = outcome.reason if isinstance(outcome, Unknown) else "not known to the partner yet"
+    horizon_reached = connection.execute(
+        _KEEP_ORDER_OPEN,
+        {
+            "investment_id": investment.id,
+            "reason": reason,
+            "max_attempts": settings.max_attempts,
+            "review_after": timedelta(milliseconds=settings.review_after_ms),
+        },
+    ).scalar_one()
+    attempt = jobs.attempts(connection, job_id)
+    if horizon_reached or attempt >= settings.max_attempts:
+        investments.move(connection, investment.id, "REVIEW", reason=reason)
+        jobs.move(connection, job_id, "REVIEW", reason=reason)
+        logs.warning("review_needed", investment_id=investment.id, reason=reason)
+    else:
+        delay_ms = backoff_ms(attempt, settings=settings)
+        jobs.move(connection, job_id, "WAITING", reason=reason, delay_ms=delay_ms)
+
+
+def backoff_ms(attempt: int, *, settings: Settings) -> int:
+    """Capped exponential backoff with full jitter above half the base."""
+    ceiling = min(settings.retry_cap_ms, settings.retry_base_ms * 2 ** min(attempt, 20))
+    return int(uniform(settings.retry_base_ms / 2, ceiling))
