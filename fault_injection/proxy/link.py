@@ -77,9 +77,10 @@ class Link:
             stage.start()
 
     def _wire(self) -> None:
-        followers = [*self.stages[1:], self.writer]
-        for stage, follower in zip(self.stages, followers, strict=True):
+        follower: Stage | Writer = self.writer
+        for stage in reversed(self.stages):
             stage.next = follower
+            follower = stage
         much = any(stage.buffers_much for stage in self.stages)
         self.held_limit = HELD_LIMIT_LATENCY if much else HELD_LIMIT
         if not self.ended:

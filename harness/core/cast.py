@@ -60,6 +60,7 @@ class Cast:
         kind: str,
         number: int,
         *,
+        name: str = "",
         user: int | None = None,
         key: str | int | None = None,
         trace: str = "",
@@ -69,20 +70,23 @@ class Cast:
     ) -> Operation:
         """An operation of journey `number`.
 
-        `user` is the number of the journey whose user acts (its own by default); operations with
+        `name` tells it from others of its kind in the journey. `user` is the number of the journey
+        whose user it is about, who acts unless `admin` does (its own by default); operations with
         the same `key` share an idempotency key (its own by default, none with an empty text).
         """
         owner = number if user is None else user
         key_name = number if key is None else key
+        name = name or kind
         return Operation(
-            id=f"{self.scenario}/{kind}/{number}",
+            id=f"{self.scenario}/{name}/{number}",
             kind=kind,
             number=number,
             user=self.user(owner),
             key=self.root.child("key", kind, key_name).uuid() if key_name != "" else "",
-            trace=trace or self.root.child("trace", kind, number).hex(32),
+            trace=trace or self.root.child("trace", name, number).hex(32),
             amount_minor=amount_minor,
             currency=self.currency,
             params=params or {},
             secret=self.admin_token() if admin else self.user_token(owner),
+            user_secret=self.user_token(owner),
         )

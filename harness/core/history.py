@@ -41,8 +41,9 @@ class Operation:
     """What one client wants: everything about it follows from the seed and its number.
 
     `kind` is a word of the target's clients (`execute-investment`); `params` holds what the
-    request needs and earlier replies gave (ids). `secret` is the bearer token; it is used by
-    senders and never written to the journal.
+    request needs and earlier replies gave (ids). `secret` is the bearer token and `user_secret`
+    the one that the user has or is to have; both are used by senders and never written to the
+    journal.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Operation:
     currency: str = ""
     params: dict[str, str] = field(default_factory=dict)
     secret: str = field(default="", repr=False)
+    user_secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -36,24 +36,40 @@ class Record:
 
 
 def canonical(value: object) -> bytes:
-    """The one byte form of a value, over which hashes are taken; `EvidenceError` on floats."""
-    _refuse_floats(value)
-    return orjson.dumps(value, option=_CANONICAL)
+    """The one byte form of a value, over which hashes are taken.
 
-
-def _refuse_floats(value: object) -> None:
-    if isinstance(value, float):
+    Raises `EvidenceError` for what has no such form: floats, integers from 2^53 on, other types.
+    """
+    _refuse_foreign(value)
+    try:
+        return orjson.dumps(value, option=_CANONICAL)
+    except orjson.JSONEncodeError as error:
         raise EvidenceError(
-            "a float was about to enter the journal",
-            value=repr(value),
-            fix="use integers of a named unit, or a decimal string",
-        )
+            "a value has no canonical form",
+            value=repr(value)[:200],
+            where=str(error),
+            fix="write large integers as decimal strings, and text as valid Unicode",
+        ) from None
+
+
+def _refuse_foreign(value: object) -> None:
+    if value is None or isinstance(value, (str, int)):
+        return
     if isinstance(value, dict):
-        for item in value.values():
-            _refuse_floats(item)
+        for key, item in value.items():
+            # RFC 8785 sorts by UTF-16 units, orjson by code points: equal up to U+FFFF
+            if not isinstance(key, str) or any(character > "\uffff" for character in key):
+                raise EvidenceError("a key has no canonical order", value=repr(key))
+            _refuse_foreign(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _refuse_floats(item)
+            _refuse_foreign(item)
+    else:
+        raise EvidenceError(
+            f"a {type(value).__name__} was about to enter the journal",
+            value=repr(value)[:200],
+            fix="use integers of a named unit, decimal strings, lists and objects",
+        )
 
 
 def _link(previous: str, body: bytes) -> str:
@@ -128,8 +144,9 @@ def _checked(line: bytes, previous: str, seq: int, where: str) -> Record:
         raw = orjson.loads(line)
         body = {key: raw[key] for key in ("seq", "at_ns", "type", "data")}
         expected = _link(previous, canonical(body))
-        ok = raw["hash"] == expected and raw["prev"] == previous and raw["seq"] == seq
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        # the bytes themselves, for several texts parse to the same value
+        ok = raw["seq"] == seq and line == canonical({**body, "prev": previous, "hash": expected})
+    except (orjson.JSONDecodeError, EvidenceError, KeyError, TypeError) as error:
         raise EvidenceError(
             "a record cannot be read", value=repr(error), where=where, fix=fix
         ) from None

@@ -51,3 +51,8 @@ def bearer_token(seed: int, name: str) -> str:
     It opens nothing but the run's own throw-away stack, and is kept out of every record.
     """
     return "sp_" + Seed(seed, "bearer", name).hex(48)
+
+
+def fresh_id() -> str:
+    """A short id that tells runs apart; it decides nothing."""
+    return secrets.token_hex(3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from harness.core.target import Target
@@ -78,12 +79,22 @@ class Proxies(Protocol):
         """What toxics did since position `after`, and the new position."""
 
 
+class Child(Protocol):
+    """A started process, as `subprocess.Popen` offers it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+
 class Stack(Protocol):
     """The running processes of a target and its dependencies."""
 
     kind: str
     run_id: str
     target: Target
+    folder: Path
     settings: Mapping[str, str]
     secrets: Mapping[str, str]
     proxies: Proxies
@@ -105,6 +116,14 @@ class Stack(Protocol):
 
     def processes(self) -> Sequence[ProcessState]:
         """The processes that run now."""
+
+    def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], log: Path
+    ) -> Child:
+        """Start a helper process of the harness that ends with the stack."""
+
+    def log_names(self) -> Sequence[str]:
+        """Names of the logs that there are."""
 
     def log(self, name: str, *, offset: int = 0) -> tuple[str, int]:
         """The text of a process's or server's log from a byte offset on, and its new end."""

@@ -104,7 +104,11 @@ class TaskSpec(_Model):
 
 
 class TargetSpec(_Model):
-    """`target.toml`: everything a stack needs to start the target."""
+    """`target.toml`: everything a stack needs to start the target.
+
+    `entries` are the processes that clients talk to; `steady` names workloads, in order, whose
+    first journey must succeed before anything is broken.
+    """
 
     name: str
     summary: str
@@ -112,6 +116,7 @@ class TargetSpec(_Model):
     interpreter: str
     source: tuple[str, ...]
     entries: tuple[str, ...]
+    steady: tuple[str, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
     datastores: tuple[DatastoreSpec, ...] = ()
     processes: tuple[ProcessSpec, ...] = ()
@@ -143,6 +148,13 @@ class Clients(Protocol):
 
     def read(self, operation: Operation, reply: Reply) -> Reading:
         """What a reply means for the operation."""
+
+    def final_read(self, operation: Operation) -> Operation:
+        """What to ask at the end about an operation whose outcome no reply told.
+
+        The outcome of the answer is taken as the operation's: ok if it happened, fail if it did
+        not. It is a read, or the same operation with the same key, as an honest client repeats it.
+        """
 
 
 class Ledger(Protocol):

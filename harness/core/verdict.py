@@ -42,7 +42,7 @@ class Finding:
     `subject` names the thing (an investment, an account, a key) in the target's own ids;
     `operation` is the id of the harness's operation where there is one; `records` are sequence
     numbers in the journal. `key` makes the finding's id stable across runs, so it holds no id
-    that a new seed changes.
+    that a new seed changes. `weight` finds the worst of many: the minor units at stake.
     """
 
     title: str
@@ -53,6 +53,7 @@ class Finding:
     operation: str = ""
     at_ns: int | None = None
     records: tuple[int, ...] = ()
+    weight: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from harness.core import clock
+from harness.core import clock, interrupt
 from harness.core.errors import DeadlineError
 
 T = TypeVar("T")
@@ -37,10 +37,12 @@ def wait_until(
 ) -> T:
     """Poll `condition` until it returns something true, and return that.
 
-    Raises `DeadlineError`, with the text of `on_timeout` as detail, when `seconds` have passed.
+    Raises `DeadlineError`, with the text of `on_timeout` as detail, when `seconds` have passed, and
+    `InterruptedRun` in the main thread when a signal asked the run to end.
     """
     deadline = Deadline(seconds)
     while True:
+        interrupt.check()
         value = condition()
         if value:
             return value

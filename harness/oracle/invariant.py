@@ -1,10 +1,11 @@
 """Invariants: functions of one scenario's history and snapshots that return a judgement."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.core.registry import Registry
+from harness.core.registry import Registry, first_sentence
 from harness.core.verdict import Judgement
 from harness.oracle.case import Case
 
@@ -20,6 +21,11 @@ class Invariant:
     name: str
     kind: Kind
     check: Callable[[Case], Judgement]
+
+    @property
+    def summary(self) -> str:
+        """Its promise: the first sentence of its docstring."""
+        return first_sentence(inspect.getdoc(self.check) or self.name)
 
 
 invariants: Registry[Invariant] = Registry("invariant")

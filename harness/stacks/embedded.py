@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -19,28 +18,14 @@ from harness.core.stack import ProcessState
 from harness.core.target import LinkSpec, ProcessSpec, Target, TaskSpec
 from harness.core.waits import wait_until
 from harness.stacks.datastores import DATABASE, USER, Postgres, valkey_argv
+from harness.stacks.options import StackOptions
 from harness.stacks.ports import answers, free_port
-from harness.stacks.processes import Command, Keeper, OnEvent
+from harness.stacks.processes import Command, Keeper
 from harness.stacks.proxies import HttpProxies, ProxyPlan
-from harness.stacks.variant import Edit, make_copy
+from harness.stacks.variant import make_copy
 
 _READY_SECONDS = 45
 _PASSWORD = "stormproof"
-
-
-@dataclass(frozen=True)
-class StackOptions:
-    """What a stack is told: the run's id and seed, the proxy's command, the variant's edits.
-
-    `proxy_argv` is a command that takes `-host` and `-port`; the composition root names it.
-    """
-
-    run_id: str
-    seed: int
-    proxy_argv: Sequence[str]
-    edits: Sequence[Edit] = ()
-    on_event: OnEvent | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 class EmbeddedStack:
@@ -57,6 +42,7 @@ class EmbeddedStack:
         self._keeper: Keeper | None = None
         self._folder: Path | None = None
         self._ports: dict[str, int] = {}
+        self._helpers = 0
         self.proxies: HttpProxies
 
     # -- life ---------------------------------------------------------------------------------
@@ -232,12 +218,14 @@ class EmbeddedStack:
     def _run_task(self, task: TaskSpec) -> None:
         argv = [part.format(python=self.target.spec.python) for part in task.command]
         env = self._environment(task.like, direct=True) | task.env | dict(self.secrets)
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=_READY_SECONDS)
-        self._log(f"task-{task.name}").write_text(done.stdout + done.stderr)
-        if done.returncode:
+        name = f"task-{task.name}"
+        command = Command(name, argv, env, self._log(name), folder=self._source)
+        process = self.keeper.start(command)
+        self._wait(lambda: process.poll() is not None, what=f"task “{task.name}”", log=name)
+        if process.returncode:
             raise SteadyStateError(
-                f"task “{task.name}” of the target failed ({done.returncode})",
-                value=(done.stderr or done.stdout).strip()[-600:],
+                f"task “{task.name}” of the target failed ({process.returncode})",
+                value=self.log(name)[0].strip()[-600:],
                 where=" ".join(task.command),
             )
 
@@ -265,6 +253,14 @@ class EmbeddedStack:
                 where=f"log of {log}",
                 fix="the process's log says why; the stack was taken down again",
             ) from None
+
+    def spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], log: Path
+    ) -> subprocess.Popen[bytes]:
+        """Start a helper process of the harness that ends with the stack."""
+        self._helpers += 1
+        name = f"helper-{self._helpers}"
+        return self.keeper.start(Command(name, argv, env, log, pass_fds=pass_fds))
 
     # -- observing ----------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def hash_token(token: str) -> bytes:
 
 
 def derive_user_token(*, admin_token: str, user_id: UUID) -> str:
-    """A new user's token, derived so that a replay can show it again though only its hash is kept."""
+    """A new user's token, derived: a replay can show it again though only its hash is kept."""
     digest = hmac.digest(admin_token.encode(), b"user-token:" + user_id.bytes, "sha256")
     return urlsafe_b64encode(digest).decode().rstrip("=")
 

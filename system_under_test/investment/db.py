@@ -14,7 +14,7 @@ from .settings import Settings
 T = TypeVar("T")
 
 SERIALIZATION_FAILURE, DEADLOCK_DETECTED = "40001", "40P01"
-LOCK_NOT_AVAILABLE, UNIQUE_VIOLATION, QUERY_CANCELED = "55P03", "23505", "57014"
+LOCK_NOT_AVAILABLE, UNDEFINED_TABLE, STARTING_UP = "55P03", "42P01", "57P03"
 
 _ROLLED_BACK = {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
 _MAX_RUNS = 3
@@ -51,7 +51,6 @@ class BoundedConnection(psycopg.Connection):
 def connect_arguments(settings: Settings) -> dict[str, object]:
     """What every connection of this process has in common."""
     options = {
-        "default_transaction_isolation": r"read\ committed",
         "lock_timeout": settings.lock_timeout_ms,
         "statement_timeout": settings.statement_timeout_ms,
         "idle_in_transaction_session_timeout": 2 * settings.statement_timeout_ms,
@@ -72,6 +71,7 @@ def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
         settings.database_url,
         pool_size=pool_size or settings.db_pool_size,
         max_overflow=0,
+        isolation_level="READ COMMITTED",
         pool_timeout=5,
         pool_use_lifo=True,
         hide_parameters=True,
@@ -134,6 +134,18 @@ def _commit(connection: Connection) -> None:
         if error.connection_invalidated:
             raise CommitOutcomeUnknown from error
         raise  # PostgreSQL itself said no (a deferred constraint): rolled back for certain
+
+
+def run_read(engine: Engine, query: Callable[[Connection], T]) -> T:
+    """Run read-only statements without a transaction, again when the connection was lost."""
+    for run in range(1, _MAX_RUNS + 1):
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                return query(connection)
+        except DBAPIError as error:
+            if not error.connection_invalidated or run == _MAX_RUNS:
+                raise
+    raise AssertionError("unreachable")
 
 
 def run_with_read_back(

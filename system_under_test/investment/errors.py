@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): every error says what happened and whether the key may be retried."""
+"""Problem documents (RFC 9457): what happened, and whether the same key may be retried."""
 
 from dataclasses import dataclass, field
 
@@ -38,7 +38,7 @@ _REGISTRY = (
 PROBLEMS = {problem.code: problem for problem in _REGISTRY}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Python itself sets __traceback__ on exceptions
 class Problem(Exception):  # noqa: N818 - the RFC's own word
     """An error answer. Raised, it rolls the transaction back and nothing is stored."""
 

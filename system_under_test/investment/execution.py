@@ -140,8 +140,7 @@ def settle_claim(engine: Engine, claim: Claim, outcome: Outcome, *, settings: Se
         settlement.settle(
             connection,
             investment=investment,
-            job_id=claim.job_id,
-            fence=claim.fence,
+            claim=claim,
             outcome=outcome,
             settings=settings,
         )

@@ -53,7 +53,9 @@ class Answer:
     replayed: bool = False
 
     @classmethod
-    def of(cls, status: int, document: dict[str, object], *, location: str | None = None) -> "Answer":
+    def of(
+        cls, status: int, document: dict[str, object], *, location: str | None = None
+    ) -> "Answer":
         return cls(status, json.dumps(document, separators=(",", ":")), location)
 
     @classmethod
@@ -139,6 +141,10 @@ def _checked(row: object, scope: Scope) -> Answer:
     return Answer(row.status, row.body, row.location, replayed=True)
 
 
+class CacheUnavailable(Exception):  # noqa: N818
+    """Redis did not answer in time: ask PostgreSQL, and do not wait for Redis again."""
+
+
 class AnswerCache:
     """Final answers in Redis: a hint that saves a transaction, never a decision.
 
@@ -162,15 +168,13 @@ class AnswerCache:
         """The cached answer to this very request of this very caller."""
         try:
             cached = self._redis.get(self._name(scope))
-            if cached is None:
-                return None
-            entry = json.loads(cached)
-            if entry["fingerprint"] != scope.fingerprint.hex():
-                return None
-            return Answer(entry["status"], entry["body"], entry["location"], replayed=True)
-        except (redis.RedisError, ValueError, KeyError, TypeError) as error:
+        except redis.RedisError as error:
             logs.warning("answer_cache_unavailable", action="get", error=type(error).__name__)
+            raise CacheUnavailable from error
+        entry = json.loads(cached) if cached else None
+        if entry is None or entry["fingerprint"] != scope.fingerprint.hex():
             return None
+        return Answer(entry["status"], entry["body"], entry["location"], replayed=True)
 
     def put(self, scope: Scope, answer: Answer) -> None:
         """Remember an answer that is committed."""

@@ -12,7 +12,8 @@ from .paths import PREFIX, status_url
 
 _CREATE = text("""
 WITH created AS (
-    INSERT INTO investments (id, user_id, instrument, amount_minor, currency, state, idempotency_key)
+    INSERT INTO investments
+        (id, user_id, instrument, amount_minor, currency, state, idempotency_key)
     SELECT :id, user_id, :instrument, :amount_minor, :currency, 'PENDING', :key
     FROM wallets WHERE user_id = :user_id AND currency = :currency
     RETURNING id

@@ -30,7 +30,8 @@ WITH job AS (
     INSERT INTO jobs (id, kind, subject_id, user_id, state, traceparent)
     VALUES (:job_id, :kind, :subject_id, :user_id, 'PENDING', :traceparent) RETURNING id
 ), logged AS (
-    INSERT INTO job_state_logs (job_id, to_state, attempt, fence) SELECT id, 'PENDING', 0, 0 FROM job
+    INSERT INTO job_state_logs (job_id, to_state, attempt, fence)
+    SELECT id, 'PENDING', 0, 0 FROM job
 )
 INSERT INTO outbox (id, job_id, status, traceparent)
 SELECT :message_id, id, 'pending', :traceparent FROM job""")
@@ -57,7 +58,19 @@ _FIND_CLAIM = text("""
 SELECT id, kind, subject_id, attempts, fence FROM jobs WHERE id = :job_id AND claim_id = :claim_id
 """)
 
-_LOCK = text("SELECT state, fence, attempts FROM jobs WHERE id = :job_id FOR UPDATE")
+_LOCK = text("""
+SELECT state, fence, coalesce(lease_until > clock_timestamp(), false) AS leased
+FROM jobs WHERE id = :job_id FOR UPDATE""")
+
+_TAKE_OVER = text("""
+WITH taken AS (
+    UPDATE jobs SET state = 'RUNNING', fence = fence + 1, claim_id = NULL, next_run_at = NULL,
+        lease_until = NULL, updated_at = clock_timestamp()
+    WHERE id = :job_id RETURNING id, attempts, fence
+)
+INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence, reason)
+SELECT id, :from_state, 'RUNNING', attempts, fence, 'reconciliation' FROM taken""")
+_FIND = text("SELECT id, kind, subject_id, attempts, fence FROM jobs WHERE id = :job_id")
 
 _MOVE = text("""
 WITH moved AS (
@@ -127,6 +140,19 @@ def lock(connection: Connection, job_id: UUID) -> Row:
     return connection.execute(_LOCK, {"job_id": job_id}).one()
 
 
+def take_over(connection: Connection, job_id: UUID) -> Claim | None:
+    """Claim within the caller's transaction, to settle by evidence; None while a lease is live.
+
+    A job in review is in nobody's hands: it stays there until it is settled.
+    """
+    job = lock(connection, job_id)
+    if job.leased or job.state not in ("WAITING", "RUNNING", "REVIEW"):
+        return None
+    if job.state != "REVIEW":
+        connection.execute(_TAKE_OVER, {"job_id": job_id, "from_state": job.state})
+    return Claim(*connection.execute(_FIND, {"job_id": job_id}).one())
+
+
 def move(
     connection: Connection,
     job_id: UUID,
@@ -147,7 +173,3 @@ def move(
             "fence_step": fence_step,
         },
     )
-
-
-def attempts(connection: Connection, job_id: UUID) -> int:
-    return connection.execute(_ATTEMPTS, {"job_id": job_id}).scalar_one()

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from . import investments, jobs, ledger, logs
+from .jobs import Claim
 from .partner_client import Executed, NotFound, Outcome, Rejected, Unknown
 from .settings import Settings
 
@@ -26,15 +27,15 @@ def settle(
     connection: Connection,
     *,
     investment: Row,
-    job_id: UUID,
-    fence: int,
+    claim: Claim,
     outcome: Outcome,
     settings: Settings,
 ) -> None:
-    """Apply an outcome; investment and job are locked and the fence was checked."""
+    """Apply an outcome; investment and job are locked and the claim's fence was checked."""
+    job_id = claim.job_id
     match outcome:
         case Executed():
-            _capture(connection, investment, outcome, fence=fence)
+            _capture(connection, investment, outcome, fence=claim.fence)
             _close_order(connection, investment.id, status="CONFIRMED", order_id=outcome.order_id)
             investments.move(
                 connection,
@@ -45,14 +46,14 @@ def settle(
             )
             jobs.move(connection, job_id, "SUCCEEDED")
         case Rejected(reason):
-            investments.release(connection, investment, fence=fence)
+            investments.release(connection, investment, fence=claim.fence)
             _close_order(connection, investment.id, status="REJECTED", reason=reason)
             investments.move(
                 connection, investment.id, "FAILED", reason=reason, evidence="partner refusal"
             )
             jobs.move(connection, job_id, "FAILED", reason=reason)
         case Unknown() | NotFound():
-            _wait_or_review(connection, investment, job_id, outcome=outcome, settings=settings)
+            _wait_or_review(connection, investment, claim, outcome=outcome, settings=settings)
 
 
 def _capture(connection: Connection, investment: Row, executed: Executed, *, fence: int) -> None:
@@ -115,7 +116,7 @@ def _close_order(
 def _wait_or_review(
     connection: Connection,
     investment: Row,
-    job_id: UUID,
+    claim: Claim,
     *,
     outcome: Unknown | NotFound,
     settings: Settings,
@@ -131,14 +132,13 @@ def _wait_or_review(
             "review_after": timedelta(milliseconds=settings.review_after_ms),
         },
     ).scalar_one()
-    attempt = jobs.attempts(connection, job_id)
-    if horizon_reached or attempt >= settings.max_attempts:
+    if horizon_reached or claim.attempt >= settings.max_attempts:
         investments.move(connection, investment.id, "REVIEW", reason=reason)
-        jobs.move(connection, job_id, "REVIEW", reason=reason)
+        jobs.move(connection, claim.job_id, "REVIEW", reason=reason)
         logs.warning("review_needed", investment_id=investment.id, reason=reason)
     else:
-        delay_ms = backoff_ms(attempt, settings=settings)
-        jobs.move(connection, job_id, "WAITING", reason=reason, delay_ms=delay_ms)
+        delay_ms = backoff_ms(claim.attempt, settings=settings)
+        jobs.move(connection, claim.job_id, "WAITING", reason=reason, delay_ms=delay_ms)
 
 
 def backoff_ms(attempt: int, *, settings: Settings) -> int:

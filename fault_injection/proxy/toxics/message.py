@@ -1,4 +1,5 @@
 from __future__ import annotations
+
 MESSAGE_TOXICS: dict = {}
 class MessageToxic:
     pass

@@ -1,1 +1,3 @@
 """Alembic migrations of the service (run by `python -m investment migrate`)."""
+
+HEAD = "042"

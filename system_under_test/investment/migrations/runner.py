@@ -6,8 +6,6 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
 
-HEAD = "042"
-
 
 def _run(engine: Engine, change: str, revision: str) -> None:
     config = Config()

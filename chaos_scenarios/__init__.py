@@ -1,0 +1,1 @@
+"""Content, one file each: scenarios, invariants, state machines, variants."""

@@ -1,0 +1,39 @@
+"""Whether requests that should race really met."""
+
+from collections import defaultdict
+from itertools import combinations
+
+from harness.core.records import ExchangeRecord, OperationRecord
+from harness.core.verdict import Finding, Judgement, Tally
+from harness.oracle.case import Case
+from harness.oracle.invariant import invariant
+from harness.oracle.journeys import meet
+
+DATABASE = "postgres"
+
+
+@invariant("entries-overlap", kind="control")
+def entries_overlap(case: Case) -> Judgement:
+    """In each round, requests for one amount were in the database at once, from every entry."""
+    rounds: dict[tuple[str, int], list[OperationRecord]] = defaultdict(list)
+    for record in case.under_load():
+        if record.operation.amount_minor:
+            rounds[(record.operation.kind, record.operation.amount_minor)].append(record)
+    tally = Tally()
+    for (kind, amount), group in rounds.items():
+        if len(group) < 2:
+            continue
+        tally.checked += 1
+        spans: dict[str, list[ExchangeRecord]] = defaultdict(list)
+        links = {f"{a.entry}-{DATABASE}" for record in group for a in record.attempts}
+        for record in group:
+            for part in case.exchanges_of.get(record.operation.trace, ()):
+                if part.link in links and part.phase == record.phase:
+                    spans[part.link].append(part)
+        pairs = list(combinations(sorted(links), 2))
+        apart = [f"{a} and {b}" for a, b in pairs if not meet(spans[a], spans[b])]
+        if apart or not pairs:
+            actual = "; ".join(apart) or f"one entry: {', '.join(sorted(links))}"
+            title, name = "requests did not overlap", f"{kind} of {amount}"
+            tally.findings.append(Finding(title, "apart", name, "an overlap in time", actual))
+    return tally.judgement(f"{tally.checked - len(tally.findings)} of {tally.checked} rounds met")

@@ -1,0 +1,27 @@
+"""Two sets of books that nobody writes together: the target's and its partner's."""
+
+from harness.core.verdict import Finding, Judgement, Tally
+from harness.oracle.case import Case
+from harness.oracle.invariant import invariant
+from harness.oracle.partner import executions, positions
+
+
+@invariant("partner-agrees", kind="safety")
+def partner_agrees(case: Case) -> Judgement:
+    """The partner executed what the target says that it executed: order by order and in sum."""
+    tally = Tally()
+    for pair in executions(case):
+        tally.checked += 1
+        if pair.under_way:
+            tally.unknown.append(f"{pair.sides} may still be under way")
+        elif pair.fault:
+            key, title, once = *pair.fault, "one order and one executed subject"
+            tally.findings.append(
+                Finding(title, key, pair.subject, once, pair.sides, weight=pair.amount_minor)
+            )
+    for what, partner, ledger in positions(case) if case.quiet else ():
+        tally.checked += 1
+        if partner != ledger:
+            title, sides = "the sums differ", f"partner {partner}, ledger {ledger}"
+            tally.findings.append(Finding(title, "sums-differ", what, "equal sums", sides))
+    return tally.judgement()

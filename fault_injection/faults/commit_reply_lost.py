@@ -1,0 +1,36 @@
+"""The ambiguous commit: done in the database, unknown to the service."""
+
+import re
+from dataclasses import dataclass
+
+from fault_injection.message_fault import MessageFault
+from harness.core.fault import Observed, Proof, fault
+
+_LOST = "could not receive data from client: Connection reset by peer"
+_SLACK_NS = 5_000_000_000
+
+
+@fault("commit-reply-lost")
+@dataclass(frozen=True, kw_only=True)
+class CommitReplyLost(MessageFault):
+    """The database commits, but its reply to the COMMIT never arrives; the connection is reset.
+
+    `within` names a statement of the transaction whose COMMIT is meant. The observer is
+    PostgreSQL's own log, which names the peer's port and says that the connection was reset.
+    """
+
+    within: str
+    message_kind = "COMMIT"
+
+    def proof(self, seen: Observed) -> Proof:
+        """PostgreSQL logged a reset from the very port on which the reply was dropped."""
+        claim = self.claim(seen)
+        if claim is None:
+            return Proof(False, "postgres log", {"proxy": "says that it dropped nothing"})
+        line = rf"^(\d+)\.(\d+) \[\d+\] \S+\({claim.upstream_port}\) LOG:  {re.escape(_LOST)}"
+        near = seen.wall_ns(claim.at_ns)
+        for match in re.finditer(line, seen.server_log("postgres"), re.MULTILINE):
+            at_ns = int(match[1]) * 1_000_000_000 + int(match[2].ljust(9, "0"))
+            if abs(at_ns - near) <= _SLACK_NS:
+                return Proof(True, "postgres log", {"line": match[0]}, claim.at_ns)
+        return Proof(False, "postgres log", {"port": str(claim.upstream_port), "line": "none"})

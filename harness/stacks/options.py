@@ -1,0 +1,23 @@
+"""What every kind of stack is told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.stacks.processes import OnEvent
+from harness.stacks.variant import Edit
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """The run's id and seed, the proxy's command, the variant's edits.
+
+    `proxy_argv` is a command that takes `-host` and `-port`; the composition root names it.
+    `settings` are added to the target's own.
+    """
+
+    run_id: str
+    seed: int
+    proxy_argv: Sequence[str]
+    edits: Sequence[Edit] = ()
+    on_event: OnEvent | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)

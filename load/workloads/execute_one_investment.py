@@ -1,0 +1,30 @@
+"""Execute one investment from many clients at once."""
+
+from collections.abc import Mapping
+
+from harness.core.cast import Cast
+from load.workload import Journey, Known, known_before, workload
+
+
+@workload("execute-one-investment")
+def execute_one_investment(
+    cast: Cast, number: int, known: Known, params: Mapping[str, str]
+) -> Journey:
+    """Many clients execute the same investment at the same time, once each.
+
+    Journey `number` belongs to round `number // clients`; the round's investment, user and amount
+    are those of journey `round` of the phase that opened the investments. In even rounds all
+    clients share one idempotency key, in odd rounds each has its own. Being refused is a fine end.
+    """
+    round_number = number // int(params["clients"])
+    shared_key = round_number % 2 == 0
+    executed = yield cast.operation(
+        "execute-investment",
+        number,
+        user=round_number,
+        key=f"round-{round_number}" if shared_key else number,
+        amount_minor=cast.amount_minor(round_number),
+        params={"investment": known_before(known, round_number, "investment")},
+    )
+    job = executed.reading.learned.get("job")
+    return {"job": job} if job else {}

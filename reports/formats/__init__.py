@@ -1,0 +1,1 @@
+"""Files that a report consists of, one module each."""

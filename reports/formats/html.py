@@ -1,0 +1,34 @@
+"""`report.html`: one file that needs no network and no script, and makes sense without its style."""
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports.charts import palette
+from reports.run import Run
+from reports.section import Built
+from reports.words import look
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__
+    return environment
+
+
+def html(run: Run, sections: tuple[Built, ...]) -> str:
+    """The whole page."""
+    page = _environment().get_template("report.html.j2").render(
+        record=run.record,
+        look=look(run.record.verdict),
+        sections=sections,
+        on_dark=palette.ON_DARK,
+    )
+    return "".join(line + "\n" for line in page.splitlines() if line.strip())

@@ -1,0 +1,107 @@
+"""How the report words verdicts, money, times and counts: the same in every section and format."""
+
+from dataclasses import dataclass
+
+from harness.core.history import Outcome
+from harness.core.run_record import ExampleRecord, RunRecord
+from harness.core.verdict import Verdict
+from reports.content import Inline, Span, Tone, code
+
+# ISO 4217 currencies whose minor unit is not a hundredth; every other one has two decimals.
+_DECIMALS = dict.fromkeys(
+    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
+) | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A verdict as a reader sees it: never by colour alone."""
+
+    word: str
+    glyph: str
+    tone: Tone
+
+
+_LOOKS = {
+    Verdict.PASS: Look("pass", "✓", "good"),
+    Verdict.FAIL: Look("FAIL", "✕", "bad"),
+    Verdict.DEGRADED: Look("degraded", "▽", "unsure"),
+    Verdict.INCONCLUSIVE: Look("inconclusive", "?", "unsure"),
+    None: Look("no verdict", "■", "unsure"),
+}
+
+
+def look(verdict: Verdict | None) -> Look:
+    """The word, glyph and tone of a verdict, or of its absence."""
+    return _LOOKS[verdict]
+
+
+def badge(verdict: Verdict | None, *, detail: str = "", href: str = "") -> Span:
+    """A verdict as one inline mark."""
+    seen = look(verdict)
+    text = f"{seen.glyph} {seen.word}" + (f" {detail}" if detail else "")
+    return Span(text, tone=seen.tone, href=href)
+
+
+def money(amount_minor: int, currency: str) -> str:
+    """`EUR 123.45 (12345 minor units)`; no locale, and no float on the way."""
+    decimals = _DECIMALS.get(currency, 2)
+    whole, part = divmod(abs(amount_minor), 10**decimals)
+    sign = "-" if amount_minor < 0 else ""
+    major = f"{sign}{whole}.{part:0{decimals}d}" if decimals else f"{sign}{whole}"
+    return f"{currency} {major} ({amount_minor} minor units)".strip()
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """`1 fault`, `2 faults`."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def seconds(ms: int) -> str:
+    """Milliseconds as seconds with three decimals."""
+    return f"{ms // 1000}.{ms % 1000:03d} s"
+
+
+def span(from_ms: int | None, until_ms: int | None) -> str:
+    """A window of the run in seconds; an open end is said, not guessed."""
+    if from_ms is None:
+        return "never in place"
+    return f"{seconds(from_ms)} – {seconds(until_ms) if until_ms is not None else 'not ended'}"
+
+
+def pairs(values: dict[str, str]) -> str:
+    """A mapping on one line, in a stable order."""
+    return ", ".join(f"{key} = {value}" for key, value in sorted(values.items()))
+
+
+def moment(at_ms: int | None, utc: str) -> Inline:
+    """A moment as milliseconds of the run and as wall-clock time."""
+    if at_ms is None:
+        return "not one moment: a state at the end of the scenario"
+    return (Span(f"{at_ms} ms", tone="strong"), " into the run", f" · {utc}" if utc else "")
+
+
+def records(example: ExampleRecord, types: tuple[str, ...], shown: int = 12) -> Inline:
+    """Numbers of journal records with the type of each."""
+    if not example.records:
+        return "none"
+    named = [
+        f"{seq} ({types[seq]})" if 0 <= seq < len(types) else str(seq)
+        for seq in example.records[:shown]
+    ]
+    more = len(example.records) - shown
+    return (code(", ".join(named)), f" and {more} more" if more > 0 else "")
+
+
+def repeat_command(record: RunRecord) -> str:
+    """The command that repeats a run, as recorded; with the seed when nothing was recorded."""
+    return record.command or f"stormproof run --seed {record.seed}"
+
+
+_OUTCOMES = {Outcome.OK: ("ok", ""), Outcome.FAIL: ("refused", ""), Outcome.INFO: ("unknown", "unsure")}
+
+
+def look_of_outcome(outcome: Outcome) -> Span:
+    """An outcome as clients understand it."""
+    word, tone = _OUTCOMES[outcome]
+    return Span(word, tone=tone)

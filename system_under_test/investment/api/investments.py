@@ -1,0 +1,110 @@
+"""Investments and the jobs that execute them."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection, Row, TextClause, text
+
+from .. import investments
+from ..auth import Principal
+from ..errors import Problem
+from ..idempotency import Answer
+from ..paths import PREFIX
+from .context import read, respond, scope_of, write
+from .models import NewInvestment
+
+router = APIRouter(prefix=PREFIX)
+
+_FIND_INVESTMENT = text("""
+SELECT i.id, i.user_id, i.amount_minor, i.currency, i.instrument, i.state, i.executed_minor,
+    j.id AS job_id
+FROM investments i
+LEFT JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
+WHERE i.id = :id AND (:is_admin OR i.user_id = :caller_id)""")
+_FIND_JOB = text("""
+SELECT id, kind, state, attempts, subject_id, reason, next_run_at FROM jobs
+WHERE id = :id AND (:is_admin OR user_id = :caller_id)""")
+
+
+def _find_own(request: Request, statement: TextClause, resource_id: UUID, *, what: str) -> Row:
+    def query(connection: Connection, principal: Principal) -> Row | None:
+        where = {
+            "id": resource_id,
+            "is_admin": principal.is_admin,
+            "caller_id": principal.user_id,
+        }
+        return connection.execute(statement, where).one_or_none()
+
+    row = read(request, query)
+    if row is None:
+        raise Problem("not-found", f"There is no such {what}, or it is not yours.")
+    return row
+
+
+@router.post("/investments", status_code=201, tags=["investments"])
+def create_investment(request: Request, body: NewInvestment) -> Response:
+    """Create an investment for the caller; no money moves yet."""
+    scope = scope_of(request, body.fields())
+
+    def work(connection: Connection, principal: Principal) -> Answer:
+        return investments.create(
+            connection,
+            principal,
+            amount_minor=int(body.amount_minor),
+            currency=body.currency,
+            instrument=body.instrument,
+            key=scope.key,
+        )
+
+    return respond(write(request, scope, work))
+
+
+@router.get("/investments/{investment_id}", tags=["investments"])
+def get_investment(request: Request, investment_id: UUID) -> dict[str, str | None]:
+    """The investment and its state."""
+    row = _find_own(request, _FIND_INVESTMENT, investment_id, what="investment")
+    return {
+        "investment_id": str(row.id),
+        "user_id": str(row.user_id),
+        "amount_minor": str(row.amount_minor),
+        "currency": row.currency,
+        "instrument": row.instrument,
+        "state": row.state,
+        "executed_minor": None if row.executed_minor is None else str(row.executed_minor),
+        "job_id": None if row.job_id is None else str(row.job_id),
+    }
+
+
+@router.post("/investments/{investment_id}/execute", status_code=202, tags=["investments"])
+def execute_investment(request: Request, investment_id: UUID) -> Response:
+    """Accept the execution: the money is held, a worker places the order."""
+
+    def work(connection: Connection, principal: Principal) -> Answer:
+        return investments.accept(connection, principal, investment_id)
+
+    return respond(write(request, scope_of(request, {}), work))
+
+
+@router.post("/investments/{investment_id}/cancel", tags=["investments"])
+def cancel_investment(request: Request, investment_id: UUID) -> Response:
+    """Cancel an investment that no partner can have seen."""
+
+    def work(connection: Connection, principal: Principal) -> Answer:
+        return investments.cancel(connection, principal, investment_id)
+
+    return respond(write(request, scope_of(request, {}), work))
+
+
+@router.get("/jobs/{job_id}", tags=["jobs"])
+def get_job(request: Request, job_id: UUID) -> dict[str, str | int | None]:
+    """The job's state, from its row in the database."""
+    row = _find_own(request, _FIND_JOB, job_id, what="job")
+    return {
+        "job_id": str(row.id),
+        "kind": row.kind,
+        "state": row.state,
+        "attempts": row.attempts,
+        "subject_id": row.subject_id,
+        "reason": row.reason,
+        "next_run_at": None if row.next_run_at is None else row.next_run_at.isoformat(),
+    }

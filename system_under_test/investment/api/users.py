@@ -1,0 +1,105 @@
+"""Users and their wallets."""
+
+import json
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection, text
+
+from .. import auth, deposits, ledger
+from ..auth import Principal
+from ..errors import Problem
+from ..idempotency import Answer
+from ..paths import PREFIX
+from .context import read, respond, scope_of, write
+from .models import NewDeposit, NewUser
+
+router = APIRouter(prefix=PREFIX)
+
+_INSERT_WALLET = text("""
+INSERT INTO wallets (user_id, currency, account_id) VALUES (:user_id, :currency, :account_id)""")
+_FIND_WALLET = text("""
+SELECT w.user_id, w.currency, a.balance_minor
+FROM wallets w JOIN ledger_accounts a ON a.id = w.account_id
+WHERE w.user_id = :user_id AND (:is_admin OR w.user_id = :caller_id)""")
+
+
+@router.post("/users", status_code=201, tags=["admin"])
+def create_user(request: Request, body: NewUser) -> Response:
+    """Create a user with a wallet and a token; the token is shown here only."""
+    fields = body.fields()
+    if body.token:
+        fields["token"] = auth.hash_token(body.token).hex()
+    scope = scope_of(request, fields)
+    admin_token = auth.bearer_token(request.headers.get("authorization"))
+
+    def token_of(user_id: UUID) -> str:
+        return body.token or auth.derive_user_token(admin_token=admin_token, user_id=user_id)
+
+    def work(connection: Connection, principal: Principal) -> Answer:
+        principal.require_admin()
+        user_id = body.user_id or uuid4()
+        if not auth.add_user(connection, user_id, role="user"):
+            return Answer.refusal("user-exists", "A user with this id exists already.")
+        if not auth.add_token(connection, user_id, token=token_of(user_id)):
+            raise Problem("validation-failed", "The token is in use: choose another one.")
+        wallet = ledger.wallet(user_id)
+        system = [ledger.cash(body.currency), ledger.fee(body.currency)]
+        ledger.ensure_accounts(connection, [wallet, *system], currency=body.currency)
+        connection.execute(
+            _INSERT_WALLET,
+            {"user_id": user_id, "currency": body.currency, "account_id": wallet},
+        )
+        document = {
+            "user_id": str(user_id),
+            "wallet": {"currency": body.currency, "balance_minor": "0"},
+        }
+        return Answer.of(201, document, location=f"{PREFIX}/wallets/{user_id}")
+
+    answer = write(request, scope, work)
+    if answer.status == 201:
+        # The token is never stored in clear, neither with the key nor in Redis.
+        document = json.loads(answer.body)
+        document["token"] = token_of(UUID(document["user_id"]))
+        answer = replace(answer, body=json.dumps(document, separators=(",", ":")))
+    return respond(answer)
+
+
+@router.get("/wallets/{user_id}", tags=["wallets"])
+def get_wallet(request: Request, user_id: UUID) -> dict[str, str]:
+    """The wallet's balance."""
+
+    def query(connection: Connection, principal: Principal) -> dict[str, str]:
+        where = {
+            "user_id": user_id,
+            "is_admin": principal.is_admin,
+            "caller_id": principal.user_id,
+        }
+        row = connection.execute(_FIND_WALLET, where).one_or_none()
+        if row is None:
+            raise Problem("not-found", "There is no such wallet, or it is not yours.")
+        return {
+            "user_id": str(row.user_id),
+            "currency": row.currency,
+            "balance_minor": str(row.balance_minor),
+        }
+
+    return read(request, query)
+
+
+@router.post("/wallets/{user_id}/deposits", status_code=202, tags=["admin"])
+def create_deposit(request: Request, user_id: UUID, body: NewDeposit) -> Response:
+    """Accept a deposit; a worker posts it once for its reference."""
+
+    def work(connection: Connection, principal: Principal) -> Answer:
+        principal.require_admin()
+        return deposits.request(
+            connection,
+            user_id=user_id,
+            amount_minor=int(body.amount_minor),
+            currency=body.currency,
+            reference=body.reference,
+        )
+
+    return respond(write(request, scope_of(request, body.fields()), work))

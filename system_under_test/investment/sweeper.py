@@ -1,0 +1,171 @@
+"""The sweeper drives every unfinished row to its end, with PostgreSQL and the partner's query API.
+
+Redispatch: a job that nobody works on is published again. Reconciliation: an order whose outcome
+is unknown is asked about, and settled by what the partner says. Parking: a job that used up its
+attempts is put before a person.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import db, investments, jobs, logs, settlement, tracing
+from .partner_client import NotFound, Order, Outcome, PartnerClient, Unknown
+from .settings import Settings
+
+_BATCH = 100
+
+# Due and not in anybody's hands. A message that was published since the job fell due is given
+# `redispatch_after` to arrive before it is published again.
+_LOST_CONDITION = """
+o.status = 'published' AND (o.published_at < clock_timestamp() - :redispatch_after OR
+    o.published_at < CASE j.state WHEN 'WAITING' THEN j.next_run_at
+                                  WHEN 'RUNNING' THEN j.lease_until END)
+AND j.attempts < :max_attempts AND CASE j.state WHEN 'PENDING' THEN true
+    WHEN 'WAITING' THEN j.next_run_at <= clock_timestamp()
+    WHEN 'RUNNING' THEN j.lease_until < clock_timestamp() ELSE false END"""
+_FIND_LOST = text(f"""
+SELECT j.id, j.state, j.traceparent FROM jobs j JOIN outbox o ON o.job_id = j.id
+WHERE j.state NOT IN ('SUCCEEDED', 'FAILED') AND {_LOST_CONDITION}
+ORDER BY j.created_at LIMIT {_BATCH}""")
+_REDISPATCH = text(f"""
+UPDATE outbox AS o SET status = 'pending' FROM jobs AS j
+WHERE o.job_id = j.id AND j.id = :job_id AND {_LOST_CONDITION} RETURNING o.job_id""")
+
+_FIND_UNSETTLED = text(f"""
+SELECT i.id, i.user_id, i.instrument, i.amount_minor, i.currency, o.client_order_id, o.attempts,
+    j.id AS job_id, j.traceparent
+FROM partner_orders o JOIN investments i ON i.id = o.investment_id
+JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
+WHERE o.status IN ('INTENT', 'SENT', 'UNKNOWN')
+AND o.checked_at < clock_timestamp() - :reconcile_after
+AND (j.lease_until IS NULL OR j.lease_until < clock_timestamp())
+ORDER BY o.checked_at LIMIT {_BATCH}""")
+_CHECKED = text("""
+UPDATE partner_orders SET checked_at = clock_timestamp() WHERE investment_id = :id
+RETURNING created_at + :review_after < clock_timestamp()""")
+_EXHAUSTED = "out of attempts"
+
+_FIND_EXHAUSTED = text(f"""
+SELECT id, kind, subject_id, traceparent FROM jobs
+WHERE attempts >= :max_attempts AND (state = 'WAITING'
+    OR (state = 'RUNNING' AND lease_until < clock_timestamp()))
+ORDER BY created_at LIMIT {_BATCH}""")
+
+
+class Sweeper:
+    """One pass after another; passes may overlap with workers and with other sweepers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = db.make_engine(settings, pool_size=2)
+        self._partner = PartnerClient(settings)
+        after_ms = settings.job_lease_ms + settings.redispatch_after_ms
+        self._limits = {
+            "redispatch_after": timedelta(milliseconds=settings.redispatch_after_ms),
+            "reconcile_after": timedelta(milliseconds=after_ms),
+            "review_after": timedelta(milliseconds=settings.review_after_ms),
+            "max_attempts": settings.max_attempts,
+        }
+
+    def run(self) -> None:
+        while True:
+            self._each(_FIND_LOST, self._redispatch, step="redispatch")
+            self._each(_FIND_UNSETTLED, self._reconcile, step="reconcile")
+            self._each(_FIND_EXHAUSTED, self._park, step="park")
+            time.sleep(self._settings.sweep_tick_ms / 1000)
+
+    def _each(self, query: object, handle: Callable[[Row], None], *, step: str) -> None:
+        """Handle every row under its own trace; one that fails waits for the next pass."""
+        try:
+            rows = db.run_read(self._engine, lambda c: c.execute(query, self._limits).all())
+        except SQLAlchemyError as error:
+            logs.warning("sweep_failed", step=step, error=type(error).__name__)
+            return
+        for row in rows:
+            with tracing.traced(row.traceparent):
+                try:
+                    handle(row)
+                except db.CommitOutcomeUnknown:
+                    # Every condition is read again in the next pass, on another connection.
+                    logs.warning("commit_outcome_unknown", step=step, resolved="next pass")
+                except Exception:
+                    logs.exception("sweep_row_failed", step=step)
+
+    def _redispatch(self, row: Row) -> None:
+        parameters = self._limits | {"job_id": row.id}
+
+        def work(connection: Connection) -> bool:
+            return connection.execute(_REDISPATCH, parameters).one_or_none() is not None
+
+        if db.run_transaction(self._engine, work):
+            logs.info("job_redispatched", job_id=row.id, state=row.state)
+
+    def _reconcile(self, row: Row) -> None:
+        order = Order(
+            investment_id=row.id,
+            client_order_id=row.client_order_id,
+            attempt=row.attempts,
+            account=str(row.user_id),
+            instrument=row.instrument,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+        )
+        outcome = self._partner.query(order)
+        settled = self._settle(row, outcome)
+        logs.info(
+            "order_reconciled",
+            investment_id=row.id,
+            outcome=type(outcome).__name__,
+            settled=settled,
+        )
+
+    def _settle(self, row: Row, outcome: Outcome) -> bool:
+        """Settle by evidence unless a worker holds the job; at the horizon ask a person."""
+
+        def work(connection: Connection) -> bool:
+            investment = investments.lock(connection, row.id)
+            if isinstance(outcome, Unknown | NotFound):
+                reached = connection.execute(_CHECKED, self._limits | {"id": row.id}).scalar_one()
+                if not reached or investment.state != "EXECUTING":
+                    return False
+            claim = jobs.take_over(connection, row.job_id)
+            if claim is None:
+                return False
+            settlement.settle(
+                connection,
+                investment=investment,
+                claim=claim,
+                outcome=outcome,
+                settings=self._settings,
+            )
+            return True
+
+        return db.run_transaction(self._engine, work)
+
+    def _park(self, row: Row) -> None:
+        """Out of attempts: void what never reached the partner, put the rest before a person."""
+
+        def work(connection: Connection) -> bool:
+            investment = None
+            if row.kind == "execution":
+                investment = investments.lock(connection, UUID(row.subject_id))
+            job = jobs.lock(connection, row.id)
+            if job.leased or job.state not in ("WAITING", "RUNNING"):
+                return False
+            if investment is not None and investment.state == "QUEUED":
+                investments.release(connection, investment)
+                investments.move(connection, investment.id, "CANCELLED", reason=_EXHAUSTED)
+                jobs.move(connection, row.id, "FAILED", reason=_EXHAUSTED, fence_step=1)
+                return True
+            if investment is not None:
+                investments.move(connection, investment.id, "REVIEW", reason=_EXHAUSTED)
+            jobs.move(connection, row.id, "REVIEW", reason=_EXHAUSTED, fence_step=1)
+            return True
+
+        if db.run_transaction(self._engine, work):
+            logs.warning("job_parked", job_id=row.id, kind=row.kind)

@@ -1,0 +1,56 @@
+"""The worker: a Celery process whose children run one job at a time."""
+
+from uuid import UUID
+
+from celery.signals import setup_logging, worker_process_init
+
+from . import broker, db, deposits, execution, jobs, logs, tracing
+from .partner_client import PartnerClient
+from .settings import Settings
+
+
+def run_job(job_id: UUID, *, services: "WorkerServices") -> None:
+    """Claim the job and run it; a message for a job that is not due is simply dropped."""
+    claim = jobs.claim(services.engine, job_id, settings=services.settings)
+    if claim is None:
+        logs.info("job_not_claimed", job_id=job_id)
+    elif claim.kind == "deposit":
+        deposits.post(services.engine, claim)
+    elif claim.kind == "execution":
+        execution.execute(services.engine, services.partner, claim, settings=services.settings)
+    else:
+        logs.warning("job_kind_unknown", job_id=job_id, kind=claim.kind)
+
+
+class WorkerServices:
+    """What a child needs; made after the fork, for connections must not be shared."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = db.make_engine(settings, pool_size=2)
+        self.partner = PartnerClient(settings)
+
+
+def main(settings: Settings) -> None:
+    app = broker.make_celery(settings)
+    children: list[WorkerServices] = []
+
+    @setup_logging.connect(weak=False)
+    def keep_our_logging(**_: object) -> None:
+        """Celery leaves logging alone when somebody answers this signal."""
+
+    @worker_process_init.connect(weak=False)
+    def start_child(**_: object) -> None:
+        children.append(WorkerServices(settings))
+
+    @app.task(name=broker.TASK, bind=True, ignore_result=True)
+    def run_job_task(task, job_id: str) -> None:  # type: ignore[no-untyped-def]
+        with tracing.traced(task.request.get("traceparent")):
+            try:
+                run_job(UUID(job_id), services=children[-1])
+            except Exception:
+                # Never Celery's to retry: the lease ends and the sweeper publishes the job again.
+                logs.exception("job_interrupted", job_id=job_id)
+
+    arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-O", "fair"]
+    app.worker_main(["worker", "--pool=prefork", "-Q", broker.QUEUE, *arguments])

@@ -1,0 +1,1 @@
+"""A simulated external partner: executes orders once and journals everything it sees."""

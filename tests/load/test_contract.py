@@ -1,0 +1,65 @@
+"""Contract fuzzing against a real server with planted breaches."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from harness.core.errors import HarnessError
+from harness.core.waits import wait_until
+from load.contract import run_contract
+from tests.load.contract_app import app
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    wait_until(lambda: server.started, what="uvicorn", seconds=10)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def test_finds_the_planted_breaches_and_counts(url: str) -> None:
+    report = run_contract(
+        f"{url}/openapi.json",
+        base_url=url,
+        headers={"Authorization": "Bearer canary-secret"},
+        seed=7,
+        max_examples=10,
+        max_seconds=30,
+    )
+    assert report.complete
+    assert report.errors == ()
+    counts = {each.name: each for each in report.operations}
+    assert set(counts) == {
+        "POST /payments", "GET /payments/{number}", "DELETE /payments/{number}"
+    }  # fmt: skip
+    for each in counts.values():
+        assert each.requests == each.succeeded + each.refused + each.failed + each.unanswered
+        assert 10 <= each.requests <= 200
+    assert counts["POST /payments"].succeeded > 0
+    assert counts["GET /payments/{number}"].failed > 0
+    assert counts["DELETE /payments/{number}"].undeclared > 0
+    found = {(each.operation, each.check) for each in report.failures}
+    assert ("GET /payments/{number}", "not_a_server_error") in found
+    assert ("DELETE /payments/{number}", "status_code_conformance") in found
+    assert "canary-secret" not in repr(report)
+
+
+def test_time_is_bounded_and_said(url: str) -> None:
+    report = run_contract(
+        f"{url}/openapi.json", base_url=url, headers={}, seed=7, max_examples=200, max_seconds=0
+    )
+    assert not report.complete
+    assert report.seconds < 10
+
+
+def test_a_document_that_is_none_is_an_error(url: str) -> None:
+    with pytest.raises(HarnessError, match="OpenAPI document"):
+        run_contract(f"{url}/payments", base_url=url, headers={}, seed=7)
