@@ -74,8 +74,7 @@ class Session:
             self._end("the harness was interrupted")
             raise
         if self._running:
-            over = self._deadline.passed
-            self._end(f"{self.job.max_seconds:g} s are over" if over else "a stop was asked for")
+            self._end(self._time_is_over() or "a stop was asked for")
         wait_until(
             lambda: not self._running,
             what="the clients of the load to end when told to",
@@ -95,7 +94,7 @@ class Session:
             if self.job.in_rounds:
                 yield from self._numbers_in_rounds(client)
                 return
-            while not self._halt.is_set():
+            while not self._must_end():
                 with self._lock:
                     number = next(self._waiting, None)
                 if number is None:
@@ -117,16 +116,17 @@ class Session:
         try:
             operation = next(journey)
             while True:
-                if self._halt.is_set():
-                    raise JourneyStopped(f"{self._reason}, before {operation.kind}")
+                if self._must_end():
+                    raise JourneyStopped(f"before {operation.kind}")
                 completed = self._perform(operation, sender)
                 self._record(completed)
                 operation = journey.send(completed)
         except StopIteration as end:
             self._known[number] = end.value or {}
         except JourneyStopped as stopped:
-            interrupted = f"{self._reason}: " if self._halt.is_set() else ""
-            self._stopped[number] = f"{interrupted}{stopped}"
+            self._stopped[number] = (
+                f"{self._reason}: {stopped}" if self._must_end() else str(stopped)
+            )
         except StormproofError:
             raise
         except Exception as error:
@@ -152,6 +152,14 @@ class Session:
         if left_seconds >= limits.operation_seconds:
             return limits
         return replace(limits, operation_seconds=left_seconds)
+
+    def _time_is_over(self) -> str:
+        return f"{self.job.max_seconds:g} s are over" if self._deadline.passed else ""
+
+    def _must_end(self) -> bool:
+        if self._deadline.passed:
+            self._end(self._time_is_over())
+        return self._halt.is_set()
 
     def _end(self, reason: str) -> None:
         self._reason = self._reason or reason

@@ -117,9 +117,7 @@ class Group:
     tone: Tone = ""
 
 
-Block = (
-    Paragraph | Bullets | Facts | Table | Figures | Banner | Command | Picture | Group
-)
+Block = Paragraph | Bullets | Facts | Table | Figures | Banner | Command | Picture | Group
 
 
 def plain(text: Inline) -> str:

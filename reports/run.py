@@ -75,9 +75,9 @@ class Run:
                 found[record.scenario, record.subject] = record
         return found
 
-    def operation_behind(self, finding: FindingRecord, example: ExampleRecord) -> (
-        OperationRecord | None
-    ):
+    def operation_behind(
+        self, finding: FindingRecord, example: ExampleRecord
+    ) -> OperationRecord | None:
         """The operation that an example names, by its id, its records or its subject."""
         named = self.operations.get(example.operation)
         if named is None:
@@ -119,7 +119,9 @@ def load(run_dir: Path) -> Run:
         record = RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise HarnessError(
-            "there is no run to report", value=RUN_FILE, where=str(run_dir),
+            "there is no run to report",
+            value=RUN_FILE,
+            where=str(run_dir),
             fix="name a directory below runs/ that holds a run.json",
         ) from None
     except ValidationError as error:

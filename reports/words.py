@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from harness.core.history import Outcome
-from harness.core.run_record import ExampleRecord, RunRecord
+from harness.core.run_record import RunRecord
 from harness.core.verdict import Verdict
-from reports.content import Inline, Span, Tone, code
+from reports.content import Span, Tone
 
 # ISO 4217 currencies whose minor unit is not a hundredth; every other one has two decimals.
-_DECIMALS = dict.fromkeys(
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-) | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+_NO_DECIMALS = (
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+    *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
+_THREE_DECIMALS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+_DECIMALS = dict.fromkeys(_NO_DECIMALS, 0) | dict.fromkeys(_THREE_DECIMALS, 3)
 
 
 @dataclass(frozen=True)
@@ -74,34 +76,6 @@ def pairs(values: dict[str, str]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in sorted(values.items()))
 
 
-def moment(at_ms: int | None, utc: str) -> Inline:
-    """A moment as milliseconds of the run and as wall-clock time."""
-    if at_ms is None:
-        return "not one moment: a state at the end of the scenario"
-    return (Span(f"{at_ms} ms", tone="strong"), " into the run", f" · {utc}" if utc else "")
-
-
-def records(example: ExampleRecord, types: tuple[str, ...], shown: int = 12) -> Inline:
-    """Numbers of journal records with the type of each."""
-    if not example.records:
-        return "none"
-    named = [
-        f"{seq} ({types[seq]})" if 0 <= seq < len(types) else str(seq)
-        for seq in example.records[:shown]
-    ]
-    more = len(example.records) - shown
-    return (code(", ".join(named)), f" and {more} more" if more > 0 else "")
-
-
 def repeat_command(record: RunRecord) -> str:
     """The command that repeats a run, as recorded; with the seed when nothing was recorded."""
     return record.command or f"stormproof run --seed {record.seed}"
-
-
-_OUTCOMES = {Outcome.OK: ("ok", ""), Outcome.FAIL: ("refused", ""), Outcome.INFO: ("unknown", "unsure")}
-
-
-def look_of_outcome(outcome: Outcome) -> Span:
-    """An outcome as clients understand it."""
-    word, tone = _OUTCOMES[outcome]
-    return Span(word, tone=tone)

@@ -215,6 +215,7 @@ class Api:
         body = orjson.dumps(
             {"last_seq": page.last_seq, "dropped": page.dropped, key: page.records},
             default=lambda record: record.to_json(),
+            option=orjson.OPT_PASSTHROUGH_DATACLASS,
         )
         return Response(200, body, JSON)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from fault_injection.proxy import clock
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fault_injection.proxy.protocols.base import Unit
 
 MARKER_CAPACITY = 20_000
+LEARNED_CAPACITY = 20_000
 
 
 @dataclass(slots=True)
@@ -33,6 +34,12 @@ class Event(Record):
     reason: str | None = None
     seq: int = 0
 
+    def to_json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in EVENT_FIELDS}
+
+
+EVENT_FIELDS = tuple(field.name for field in fields(Event))
+
 
 class Hub:
     """The process-wide record of messages and events, and the markers to look for."""
@@ -41,12 +48,19 @@ class Hub:
         self.messages: Ring[Unit] = Ring(MESSAGE_CAPACITY)
         self.events: Ring[Event] = Ring(EVENT_CAPACITY)
         self.markers: dict[str, str] = {}
+        self.learned: dict[str, str] = {}
 
     def add_marker(self, marker: str, trace: str) -> None:
         """Units whose text holds the marker belong to the trace; the oldest markers give way."""
         self.markers[marker] = trace
         while len(self.markers) > MARKER_CAPACITY:
             del self.markers[next(iter(self.markers))]
+
+    def learn(self, identifier: str, trace: str) -> None:
+        """Later messages that only carry the identifier belong to the trace, too."""
+        self.learned[identifier] = trace
+        while len(self.learned) > LEARNED_CAPACITY:
+            del self.learned[next(iter(self.learned))]
 
     def connection_event(
         self, action: str, connection: Connection, *, reason: str | None = None

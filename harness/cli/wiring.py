@@ -25,6 +25,7 @@ CONTENT = ROOT / "chaos_scenarios"
 PROFILES = CONTENT / "profiles.toml"
 VARIANTS = CONTENT / "variants"
 STACKS = ("embedded", "compose")
+READY_SECONDS = 45.0
 PROXY_ARGV = (sys.executable, "-m", "fault_injection.proxy")
 _TARGETS = {"investment": ROOT / "system_under_test"}
 _PACKAGES: Mapping[Registry, str] = {  # type: ignore[type-arg]
@@ -75,6 +76,7 @@ def stack_maker(
     seed: int,
     edits: Sequence[Edit] = (),
     proxy_argv: Sequence[str] = PROXY_ARGV,
+    ready_seconds: float = READY_SECONDS,
 ) -> Callable[[Callable[[str, str, int], None]], Stack]:
     """A function that makes a stack of that kind, given a listener for process events."""
     if kind not in STACKS:
@@ -84,7 +86,12 @@ def stack_maker(
         from harness.stacks.options import StackOptions
 
         options = StackOptions(
-            run_id=run_id, seed=seed, proxy_argv=proxy_argv, edits=edits, on_event=on_event
+            run_id=run_id,
+            seed=seed,
+            proxy_argv=proxy_argv,
+            edits=edits,
+            on_event=on_event,
+            ready_seconds=ready_seconds,
         )
         if kind == "compose":
             from harness.stacks.compose import ComposeStack

@@ -58,7 +58,6 @@ class Tools:
     make_stack: Callable[[OnProcess], Stack]
     judge: Callable[[Path], RunRecord]
     render: Callable[[Path], Sequence[Path]]
-    listeners: Sequence[Listener] = ()
 
 
 class Run:
@@ -66,7 +65,7 @@ class Run:
 
     def __init__(self, target: Target, options: RunOptions, tools: Tools) -> None:
         self.target, self.options, self.tools = target, options, tools
-        self.announcer = Announcer(list(tools.listeners))
+        self.announcer = Announcer([])
         self.deadline = Deadline(options.max_seconds)
         self.stories = self._write_stories()
 
@@ -85,8 +84,9 @@ class Run:
     def _used_faults(self) -> set[str]:
         return {_fault_name(fault) for _, story in self.stories.values() for fault in story.faults}
 
-    def execute(self) -> RunRecord:
+    def execute(self, listeners: Sequence[Listener] = ()) -> RunRecord:
         """Carry the run out; never raises for what can be told in the run's record."""
+        self.announcer = Announcer(list(listeners))
         try:
             self.options.folder.mkdir(parents=True)
             journal = Journal(self.options.folder / "journal.ndjson")

@@ -24,7 +24,6 @@ from harness.stacks.processes import Command, Keeper
 from harness.stacks.proxies import HttpProxies, ProxyPlan
 from harness.stacks.variant import make_copy
 
-_READY_SECONDS = 45
 _PASSWORD = "stormproof"
 
 
@@ -245,7 +244,7 @@ class EmbeddedStack:
 
     def _wait(self, condition, *, what: str, log: str) -> None:  # type: ignore[no-untyped-def]
         try:
-            wait_until(condition, what=what, seconds=_READY_SECONDS)
+            wait_until(condition, what=what, seconds=self._options.ready_seconds)
         except HarnessError as error:
             raise SteadyStateError(
                 f"the stack is not ready: {what}",

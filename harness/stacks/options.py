@@ -12,7 +12,8 @@ class StackOptions:
     """The run's id and seed, the proxy's command, the variant's edits.
 
     `proxy_argv` is a command that takes `-host` and `-port`; the composition root names it.
-    `settings` are added to the target's own.
+    Each part of the stack must be ready within `ready_seconds`. `settings` are added to the
+    target's own.
     """
 
     run_id: str
@@ -20,4 +21,5 @@ class StackOptions:
     proxy_argv: Sequence[str]
     edits: Sequence[Edit] = ()
     on_event: OnEvent | None = None
+    ready_seconds: float = 45.0
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -93,15 +93,16 @@ def _run(
     try:
         return _collect(reader, record)
     except _StreamError as error:
-        raise HarnessError(
-            "the Locust process did not deliver its results",
-            value=f"{error}; exit code {process.poll()}; log ends: {_tail(log_path)}",
-            where=f"{job.workload} of {job.cast.scenario}",
-            fix="see the end of its log; a stream that is cut short is never taken for a result",
-        ) from None
+        reason = str(error)
     finally:
         reader.close()
         _reap(process)
+    raise HarnessError(
+        "the Locust process did not deliver its results",
+        value=f"{reason}; exit code {process.poll()}; its log ends: {_tail(log_path)}",
+        where=f"{job.workload} of {job.cast.scenario}",
+        fix="see the end of its log; a stream that is cut short is never taken for a result",
+    )
 
 
 class _StreamError(Exception):

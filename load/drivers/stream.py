@@ -34,9 +34,8 @@ def read_line(line: bytes) -> Completed | LoadResult | str:
     """What a line carries; raises `ValueError` when it is none of ours."""
     data = orjson.loads(line)
     match data:
-        case {"operation": value}:
-            value["body"] = base64.b64decode(value["body"])
-            return _completed.validate_python(value)
+        case {"operation": {"body": str(body), **rest}}:
+            return _completed.validate_python({**rest, "body": base64.b64decode(body)})
         case {"result": value}:
             return _result.validate_python(value)
         case {"failure": str(text)}:

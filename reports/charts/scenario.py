@@ -1,57 +1,40 @@
 """From a scenario of a run to its picture, the sentence below it and the table beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from harness.core.run_record import ScenarioRecord
 from reports.charts import timeline
 from reports.charts.draw import picture
 from reports.charts.samples import Point, percentile, points, sample, windows
-from reports.content import Picture
+from reports.content import Picture, Table
 from reports.run import Run, slug
-from reports.words import count
+from reports.words import count, span
 
 CHARTS_MAX = 24
 POINTS_OF_A_RUN_MAX = 6_000
 
 
-@dataclass(frozen=True)
-class PhaseNumbers:
-    """One phase in numbers: exact, from the operations sent in it."""
-
-    phase: str
-    from_ms: int
-    until_ms: int | None
-    operations: int
-    refused: int
-    unknown: int
-    median_ms: int
-    p95_ms: int
-    slowest_ms: int
-
-
-def numbers(run: Run, scenario: ScenarioRecord) -> list[PhaseNumbers]:
-    """The phases of a scenario, in order."""
+def phase_table(run: Run, scenario: ScenarioRecord) -> Table:
+    """The picture in numbers, exact, by the phase in which operations were sent."""
     all_points = points(list(run.in_scenario(scenario.name)), violated=set(), aimed=set())
     rows = []
     for phase in scenario.phases:
         sent = [point for point in all_points if point.phase == phase.name]
         took = [point.took_ms for point in sent]
         fates = [point.fate for point in sent]
-        rows.append(
-            PhaseNumbers(
-                phase=phase.name,
-                from_ms=phase.from_ms,
-                until_ms=phase.until_ms,
-                operations=len(sent),
-                refused=fates.count("refused"),
-                unknown=fates.count("unknown"),
-                median_ms=percentile(took, 50),
-                p95_ms=percentile(took, 95),
-                slowest_ms=max(took, default=0),
-            )
+        figures = (
+            len(sent),
+            fates.count("refused"),
+            fates.count("unknown"),
+            *((percentile(took, 50), percentile(took, 95), max(took)) if took else "–––"),
         )
-    return rows
+        rows.append((phase.name, span(phase.from_ms, phase.until_ms), *map(str, figures)))
+    return Table(
+        f"{scenario.name} by phase; times are until the last reply",
+        ("Phase", "Of the run", "Sent", "Refused", "Unknown", "Median ms", "p95 ms", "Longest ms"),
+        tuple(rows),
+        numeric=(2, 3, 4, 5, 6, 7),
+    )
 
 
 def timeline_of(run: Run, scenario: ScenarioRecord) -> tuple[Picture | None, str]:
@@ -100,7 +83,7 @@ def _sentence(drawn: timeline.Timeline, scenario: ScenarioRecord) -> str:
     if spans:
         bit = sum(fault.bit for fault in scenario.faults)
         parts.append(f"{bit} of {count(len(scenario.faults), 'fault')} bit")
-        parts.append(f"while a fault was in place {_waits(inside)}, otherwise {_waits(outside)}")
+        parts.append(f"while a fault was in place, {_waits(inside)}; otherwise, {_waits(outside)}")
     else:
         parts.append(f"no fault was in place; {_waits(outside)}")
     hidden = len(timeline.lanes(scenario.faults)) - timeline.LANES_MAX
@@ -113,4 +96,6 @@ def _waits(sent: Sequence[Point]) -> str:
     took = [point.took_ms for point in sent]
     if not took:
         return "nothing was sent"
-    return f"half of the clients waited {percentile(took, 50)} ms or less, the longest {max(took)}"
+    return (
+        f"half of the clients waited {percentile(took, 50)} ms or less, the longest {max(took)} ms"
+    )

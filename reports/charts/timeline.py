@@ -106,14 +106,25 @@ def _styled(chart: "alt.VConcatChart") -> "alt.VConcatChart":
         .configure(aria=False, background="transparent", font="system-ui, sans-serif", padding=4)
         .configure_view(stroke=None)
         .configure_axis(
-            labelColor=palette.MUTED, titleColor=palette.MUTED, gridColor=palette.LINE,
-            domainColor=palette.LINE, tickColor=palette.LINE, titleFontWeight="normal",
-            labelFontSize=11, titleFontSize=11,
+            labelColor=palette.MUTED,
+            titleColor=palette.MUTED,
+            gridColor=palette.LINE,
+            domainColor=palette.LINE,
+            tickColor=palette.LINE,
+            titleFontWeight="normal",
+            labelFontSize=11,
+            titleFontSize=11,
         )
         .configure_axisY(minExtent=128, maxExtent=128, labelLimit=122)
         .configure_legend(
-            orient="top", title=None, labelColor=palette.INK, labelFontSize=12, offset=6,
-            symbolStrokeWidth=0, padding=0, columnPadding=18,
+            orient="top",
+            title=None,
+            labelColor=palette.INK,
+            labelFontSize=12,
+            offset=6,
+            symbolStrokeWidth=0,
+            padding=0,
+            columnPadding=18,
         )
     )
 
@@ -130,8 +141,11 @@ def _phase_rows(timeline: Timeline) -> Rows:
         wide = until - phase.from_ms >= _MIN_LABEL_SHARE * whole
         rows.append(
             {
-                "t": _s(phase.from_ms), "to": _s(until), "phase": phase.name,
-                "stripe": "ab"[number % 2], "label": phase.name if wide else "",
+                "t": _s(phase.from_ms),
+                "to": _s(until),
+                "phase": phase.name,
+                "stripe": "ab"[number % 2],
+                "label": phase.name if wide else "",
             }
         )
     return rows
@@ -141,7 +155,9 @@ def _fault_rows(timeline: Timeline) -> Rows:
     shown = lanes(timeline.faults)[:LANES_MAX]
     return [
         {
-            "lane": _lane(f), "fault": f.id, "t": _s(f.from_ms),
+            "lane": _lane(f),
+            "fault": f.id,
+            "t": _s(f.from_ms),
             "to": _s(f.until_ms if f.until_ms is not None else timeline.end_ms),
             "mark": "bit" if f.bit else "did not bite",
         }
@@ -160,8 +176,12 @@ def _operation_rows(timeline: Timeline) -> Rows:
     named = [p.id for p in timeline.points if p.fate == VIOLATED][:LABELS_MAX]
     return [
         {
-            "t": _s(p.sent_ms), "ms": max(1, p.took_ms), "fate": p.fate, "operation": p.id,
-            "aimed": p.aimed, "label": f"#{p.id.rpartition('/')[2]}" if p.id in named else "",
+            "t": _s(p.sent_ms),
+            "ms": max(1, p.took_ms),
+            "fate": p.fate,
+            "operation": p.id,
+            "aimed": p.aimed,
+            "label": f"#{p.id.rpartition('/')[2]}" if p.id in named else "",
         }
         for p in timeline.points
     ]
@@ -197,7 +217,10 @@ def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
 
     shown = lanes(timeline.faults)[:LANES_MAX]
     y = alt.Y(
-        "lane:N", sort=None, title=None, scale=alt.Scale(domain=shown),
+        "lane:N",
+        sort=None,
+        title=None,
+        scale=alt.Scale(domain=shown),
         axis=alt.Axis(labelExpr="split(datum.label, '|')", domain=False, ticks=False),
     )
     base = _on("faults", height=_LANE * len(shown))
@@ -213,9 +236,7 @@ def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
 def _shades(x: "alt.X") -> "list[alt.Chart]":
     shade = _on("windows").mark_rect(color=palette.FAULT, opacity=0.16)
     rules = _on("bites").mark_rule(color=palette.FAULT, strokeWidth=1.2)
-    wrongs = _on("violations").mark_rule(
-        color=palette.VIOLATED, strokeWidth=1.5, strokeDash=[5, 3]
-    )
+    wrongs = _on("violations").mark_rule(color=palette.VIOLATED, strokeWidth=1.5, strokeDash=[5, 3])
     return [shade.encode(x=x, x2="to:Q"), rules.encode(x=x), wrongs.encode(x=x)]
 
 
@@ -227,11 +248,13 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
     def by_fate(part: int) -> alt.Scale:
         return alt.Scale(domain=present, range=[_FATES[fate][part] for fate in present])
 
-    top = max((p.took_ms for p in timeline.points), default=1)
+    # The axis ends at the first power of ten above the longest wait.
+    decades = max(2, len(str(max((p.took_ms for p in timeline.points), default=1))))
     y = alt.Y(
-        "ms:Q", title="time to the last reply, ms (log)",
-        scale=alt.Scale(type="log", domain=[1, max(10, top)], nice=True),
-        axis=alt.Axis(tickCount=4, format="~s", titleX=-62),
+        "ms:Q",
+        title="time to the last reply, ms (log)",
+        scale=alt.Scale(type="log", domain=[1, 10**decades]),
+        axis=alt.Axis(values=[10**i for i in range(decades + 1)], format="~s", titleX=-62),
     )
     dots = _on("operations", height=230).mark_point(filled=True, opacity=0.85, strokeWidth=0)
     rings = _on("operations").mark_point(

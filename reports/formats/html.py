@@ -1,4 +1,4 @@
-"""`report.html`: one file that needs no network and no script, and makes sense without its style."""
+"""`report.html`: one file, without network or script, readable without its style."""
 
 from functools import cache
 
@@ -25,10 +25,14 @@ def _environment() -> Environment:
 
 def html(run: Run, sections: tuple[Built, ...]) -> str:
     """The whole page."""
-    page = _environment().get_template("report.html.j2").render(
-        record=run.record,
-        look=look(run.record.verdict),
-        sections=sections,
-        on_dark=palette.ON_DARK,
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            record=run.record,
+            look=look(run.record.verdict),
+            sections=sections,
+            on_dark=palette.ON_DARK,
+        )
     )
     return "".join(line + "\n" for line in page.splitlines() if line.strip())

@@ -34,14 +34,23 @@ def _run_suite(run: Run) -> TestSuite:
     _properties(
         suite,
         {
-            "run_id": record.run_id, "seed": str(record.seed), "target": record.target,
-            "stack": record.stack, "profile": record.profile, "variant": record.variant,
-            "commit": record.commit, "exit_code": str(record.exit_code),
+            "run_id": record.run_id,
+            "seed": str(record.seed),
+            "target": record.target,
+            "stack": record.stack,
+            "profile": record.profile,
+            "variant": record.variant,
+            "commit": record.commit,
+            "exit_code": str(record.exit_code),
             "repeat": repeat_command(record),
         },
     )
-    _case(suite, "run.verdict", _trouble(record.verdict, record.reason, record.reason),
-          seconds=record.duration_ms / 1000)
+    _case(
+        suite,
+        "run.verdict",
+        _trouble(record.verdict, record.reason, record.reason),
+        seconds=record.duration_ms / 1000,
+    )
     return suite
 
 
@@ -60,8 +69,7 @@ def _scenario_suite(run: Run, scenario: ScenarioRecord) -> TestSuite:
     cases = [(name, Error(_message(reasons), "inconclusive") if unsure else None)]
     for invariant in scenario.invariants:
         findings = [
-            f for f in run.findings
-            if (f.scenario, f.invariant) == (scenario.name, invariant.name)
+            f for f in run.findings if (f.scenario, f.invariant) == (scenario.name, invariant.name)
         ]
         text = "\n\n".join(_finding(f) for f in findings) or "\n".join(invariant.unknown)
         text = text or invariant.note or f"{invariant.checked} things were checked"
@@ -69,9 +77,7 @@ def _scenario_suite(run: Run, scenario: ScenarioRecord) -> TestSuite:
         cases.append(
             (f"{scenario.name}.{invariant.name}", _trouble(invariant.verdict, message, text))
         )
-    cases += [
-        (f"{scenario.name}.fault:{kind}", _bites(group)) for kind, group in _kinds(scenario)
-    ]
+    cases += [(f"{scenario.name}.fault:{kind}", _bites(group)) for kind, group in _kinds(scenario)]
     used: Counter[str] = Counter()
     for name, trouble in cases:
         # Some readers keep only the first of two cases with one name.
@@ -109,9 +115,7 @@ def _finding(finding: FindingRecord) -> str:
     lines = [f"{finding.title} (×{finding.count})"]
     for example in finding.examples[:3]:
         at = f" at {example.at_ms} ms" if example.at_ms is not None else ""
-        lines.append(
-            f"{example.subject}{at}: expected {example.expected}; actual {example.actual}"
-        )
+        lines.append(f"{example.subject}{at}: expected {example.expected}; actual {example.actual}")
     return "\n".join([*lines, f"repeat: {finding.replay}"])
 
 

@@ -12,8 +12,11 @@ def integrity(run: Run) -> list[Block]:
     if not facts.present:
         return [Paragraph("There is no journal in this run directory: nothing can be checked.")]
     rows = (
-        ("Journal", f"{len(facts.types)} records, "
-                    + ("sealed" if facts.sealed else "not sealed: the run ended early")),
+        (
+            "Journal",
+            f"{len(facts.types)} records, "
+            + ("sealed" if facts.sealed else "not sealed: the run ended early"),
+        ),
         ("Head of the chain", code(facts.head or "empty")),
         ("In run.json", _agreement(run)),
         ("Signature", "not signed: nobody vouches for who wrote these records"),
@@ -36,5 +39,6 @@ def _agreement(run: Run) -> Span:
         return Span("✓ the same head", tone="good")
     return Span(
         f"✕ DIFFERENT head {run.record.journal_head}: run.json and the journal do not belong "
-        "together", tone="bad",
+        "together",
+        tone="bad",
     )

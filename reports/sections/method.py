@@ -25,16 +25,21 @@ def method(run: Run) -> list[Block]:
     if record.scenarios:
         columns = ("Scenario", "Ok", "Refused", "Unknown", "Resolved", "Attempts", "Question")
         rows = tuple(
-            (s.name, *(str(s.operations.get(k, 0)) for k in ("ok", "fail", "info")),
-             str(s.resolved_info), str(s.attempts), s.summary)
+            (
+                s.name,
+                *(str(s.operations.get(k, 0)) for k in ("ok", "fail", "info")),
+                str(s.resolved_info),
+                str(s.attempts),
+                s.summary,
+            )
             for s in record.scenarios
         )
         note = "Resolved: unknown outcomes that reads after the faults made known."
         caption = "Operations under load, by what their clients could conclude"
         blocks.append(Table(caption, columns, rows, numeric=(1, 2, 3, 4, 5), note=note))
     for caption, column, values in (
-        ("Versions", "Version", record.versions), ("Settings of the target", "Value",
-                                                   record.settings),
+        ("Versions", "Version", record.versions),
+        ("Settings of the target", "Value", record.settings),
     ):
         if values:
             rows = tuple((name, code(value)) for name, value in sorted(values.items()))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from fault_injection.proxy import clock
+from fault_injection.proxy.errors import Undecodable
 from fault_injection.proxy.records import Record
 
 if TYPE_CHECKING:
@@ -150,14 +151,15 @@ class Decoder:
         for transaction in {unit.transaction for unit in self.pending} | {self.transaction}:
             if transaction is not None:
                 units += transaction.release()
+        for unit in self.pending:
+            if unit.transaction is not None:
+                unit.transaction.adopt(unit)
         units += self.pending
         self.pending.clear()
         return units
 
     def open_unit(self) -> Unit:
         if len(self.pending) >= PENDING_LIMIT:
-            from fault_injection.proxy.errors import Undecodable
-
             raise Undecodable(f"more than {PENDING_LIMIT} requests without a reply")
         unit = Unit(self.protocol)
         self.pending.append(unit)
@@ -183,7 +185,10 @@ def clip(data: bytes, start: int, end: int) -> bytes:
     return data[start : start + HEAD_LIMIT] + data[end - TAIL_LIMIT : end]
 
 
-def clip_buffer(buffer: bytearray) -> None:
-    """Drops the middle of a growing buffer, so that it ends up as `clip` would have it."""
-    if len(buffer) > HEAD_LIMIT + TAIL_LIMIT:
-        del buffer[HEAD_LIMIT:-TAIL_LIMIT]
+def clip_buffer(buffer: bytearray, spare: int = 0) -> None:
+    """Drops the middle of a growing buffer, so that it ends up as `clip` would have it.
+
+    `spare` bytes more are kept at its end, for a terminator that will be taken off.
+    """
+    if len(buffer) > HEAD_LIMIT + TAIL_LIMIT + spare:
+        del buffer[HEAD_LIMIT : -TAIL_LIMIT - spare]

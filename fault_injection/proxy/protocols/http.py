@@ -118,6 +118,7 @@ class HttpDecoder(Decoder):
         self.client = Message()
         self.server = Message()
         self.current: Unit | None = None
+        self.body = bytearray()
         self.answering: Unit | None = None
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
@@ -130,10 +131,14 @@ class HttpDecoder(Decoder):
                 self.current = self._request(head)
                 complete = not self.client.expect(_headers(head), until_end=False)
             else:
-                if self.context.markers and self.current.trace is None:
-                    self._mark(self.current, data[at : at + HEAD_LIMIT])
+                start = at
                 complete, at = self.client.read_body(data, at)
+                if self.context.markers and len(self.body) < HEAD_LIMIT:
+                    self.body += data[start : min(at, start + HEAD_LIMIT - len(self.body))]
             if complete:
+                if self.body and self.current.trace is None:
+                    self._mark(self.current, bytes(self.body))
+                self.body.clear()
                 self.current.requested = True
                 done.append((self.current, at))
                 self.current = None

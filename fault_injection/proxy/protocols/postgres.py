@@ -115,7 +115,8 @@ class PostgresDecoder(Decoder):
         self.server = Framer(SERVER_TAGS, SERVER_TEXT)
         self.current: Unit | None = None
         self.executed: list[Statement] = []
-        self.parsed: Statement | None = None
+        self.parsed: list[Statement] = []
+        self.failed: Unit | None = None
         self.extended = False
         self.copy_sync = False
         self.statements: dict[bytes, Statement] = {}
@@ -179,14 +180,15 @@ class PostgresDecoder(Decoder):
         if self.current is None:
             self.current = self.open_unit()
             self.current.kind = "SYNC"
-            self.executed, self.parsed = [], None
+            self.executed, self.parsed = [], []
             self.extended, self.copy_sync = extended, False
 
     def _extended_message(self, tag: int, body: bytes) -> None:
         if tag == P:
             name, _, rest = body.partition(b"\0")
-            self.parsed = self._statement(rest[: max(rest.find(b"\0"), 0)])
-            self._remember(self.statements, name, self.parsed)
+            statement = self._statement(rest.partition(b"\0")[0])
+            self.parsed.append(statement)
+            self._remember(self.statements, name, statement)
             self._mark(rest)
         elif tag == B:
             portal, _, rest = body.partition(b"\0")
@@ -226,24 +228,23 @@ class PostgresDecoder(Decoder):
         unit, self.current = self.current, None
         unit.requested = True
         if self.executed:
-            self._describe(unit)
-        elif self.parsed is not None:
-            unit.kind, unit.fingerprint = "PARSE", self.parsed.fingerprint
-            if self.parsed.trace is not None:
-                unit.belongs_to(self.parsed.trace, "text")
+            self._describe(unit, self.executed)
+        elif self.parsed:
+            self._describe(unit, self.parsed)
+            unit.kind = "PARSE"
         self._follow_transaction(unit)
         return unit
 
-    def _describe(self, unit: Unit) -> None:
-        unit.kind = self.executed[0].kind
+    def _describe(self, unit: Unit, statements: list[Statement]) -> None:
+        unit.kind = statements[0].kind
         fingerprints: list[str] = []
-        for statement in self.executed:
+        for statement in statements:
             if statement.fingerprint not in fingerprints[-1:]:
                 fingerprints.append(statement.fingerprint)
             if statement.kind in ("COMMIT", "ROLLBACK"):
                 unit.kind = statement.kind
             if statement.trace is not None and unit.attribution in (None, "marker"):
-                own = not self.extended or statement is self.parsed
+                own = not self.extended or any(statement is parsed for parsed in self.parsed)
                 unit.belongs_to(statement.trace, "text" if own else "learned")
         unit.fingerprint = "; ".join(fingerprints)[:FINGERPRINT_LIMIT]
 
@@ -290,11 +291,12 @@ class PostgresDecoder(Decoder):
         if unit is None:
             return None
         if tag == COMPLETE:
-            if unit.status is None or not _is_error(unit.status):
+            if self.failed is not unit:
                 unit.status = body[:-1].decode("utf-8", "replace")
             return None
         if tag == ERROR:
             unit.status = _sqlstate(body)
+            self.failed = unit
             if unit.kind not in ("STARTUP", "CANCEL", "SSLREQUEST", "GSSENCREQUEST"):
                 return None
         else:
@@ -316,10 +318,6 @@ class PostgresDecoder(Decoder):
             if unit.transaction is None:
                 unit.transaction = transaction
                 transaction.saw(unit)
-
-
-def _is_error(status: str | int) -> bool:
-    return isinstance(status, str) and len(status) == 5 and status.upper() == status
 
 
 def _sqlstate(body: bytes) -> str:

@@ -48,7 +48,7 @@ class Parser:
                 self.bulk_left -= end - at
                 at = end
                 if self.bulk_left:
-                    clip_buffer(self.bulk)
+                    clip_buffer(self.bulk, spare=2)
                     break
                 del self.bulk[-2:]
                 clip_buffer(self.bulk)
@@ -76,8 +76,7 @@ class Parser:
             if self.inline and tag != ord("*"):
                 self.tag, self.items = tag, line.split()
                 return bool(self.items)
-            if tag != ord("|"):
-                self.tag = tag
+            self.tag = tag
         if tag in BULK:
             size = _count(line)
             if size < 0:

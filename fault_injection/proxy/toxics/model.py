@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fault_injection.proxy import chance
 from fault_injection.proxy.errors import ApiError, bad_body
-from fault_injection.proxy.toxics.message import MESSAGE_TOXICS
+from fault_injection.proxy.numbers import json_number
+from fault_injection.proxy.toxics.message import MESSAGE_TOXICS, MessageToxic
 from fault_injection.proxy.toxics.stream import STAGES
 
 INT64 = range(-(2**63), 2**63)
@@ -37,18 +37,6 @@ class Toxic:
             "stream": self.stream,
             "toxicity": json_number(self.toxicity),
         }
-
-
-def json_number(value: float) -> float | int:
-    """The shortest number that is the same 32-bit float, as Go prints it."""
-    single = struct.unpack("f", struct.pack("f", value))[0]
-    if single.is_integer():
-        return int(single)
-    for digits in range(1, 10):
-        short = float(f"{single:.{digits}g}")
-        if struct.pack("f", short) == struct.pack("f", single):
-            return short
-    return single
 
 
 def _text(body: Mapping[str, object], key: str, default: str) -> str:
@@ -112,7 +100,7 @@ def _stage_attributes(
     return {**current, **changed}
 
 
-def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic:
+def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic | MessageToxic:
     """Validates the body of a toxic's creation in the order in which Toxiproxy does."""
     stream = _text(body, "stream", "downstream")
     type_ = _text(body, "type", "")
@@ -126,17 +114,17 @@ def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic:
         raise ApiError(409, "toxic already exists")
     given = _given_attributes(body)
     if type_ in MESSAGE_TOXICS:
-        return MESSAGE_TOXICS[type_](name, type_, stream, toxicity, given)
+        return MESSAGE_TOXICS[type_](name, stream, toxicity, given)
     attributes = _stage_attributes(type_, dict.fromkeys(STAGES[type_].attributes, 0), given)
     seed = attributes.get("seed", chance.DEFAULT_SEED)
     return Toxic(name, type_, stream, toxicity, attributes, seed)
 
 
-def update_toxic(toxic: Toxic, body: Mapping[str, object]) -> None:
+def update_toxic(toxic: Toxic | MessageToxic, body: Mapping[str, object]) -> None:
     """Merges attributes and toxicity into a toxic; nothing changes when one is invalid."""
     given = _given_attributes(body)
     toxicity = _toxicity(body, toxic.toxicity)
-    if toxic.type in MESSAGE_TOXICS:
+    if isinstance(toxic, MessageToxic):
         toxic.update(given)
     else:
         toxic.attributes = _stage_attributes(toxic.type, toxic.attributes, given)

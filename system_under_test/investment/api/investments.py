@@ -9,6 +9,7 @@ from .. import investments
 from ..auth import Principal
 from ..errors import Problem
 from ..idempotency import Answer
+from ..money import parse_amount_minor
 from ..paths import PREFIX
 from .context import read, respond, scope_of, write
 from .models import NewInvestment
@@ -50,7 +51,7 @@ def create_investment(request: Request, body: NewInvestment) -> Response:
         return investments.create(
             connection,
             principal,
-            amount_minor=int(body.amount_minor),
+            amount_minor=parse_amount_minor(body.amount_minor),
             currency=body.currency,
             instrument=body.instrument,
             key=scope.key,

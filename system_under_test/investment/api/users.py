@@ -11,6 +11,7 @@ from .. import auth, deposits, ledger
 from ..auth import Principal
 from ..errors import Problem
 from ..idempotency import Answer
+from ..money import parse_amount_minor
 from ..paths import PREFIX
 from .context import read, respond, scope_of, write
 from .models import NewDeposit, NewUser
@@ -97,7 +98,7 @@ def create_deposit(request: Request, user_id: UUID, body: NewDeposit) -> Respons
         return deposits.request(
             connection,
             user_id=user_id,
-            amount_minor=int(body.amount_minor),
+            amount_minor=parse_amount_minor(body.amount_minor),
             currency=body.currency,
             reference=body.reference,
         )

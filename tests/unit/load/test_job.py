@@ -47,6 +47,9 @@ def test_lines_of_the_stream_and_back() -> None:
     result = LoadResult({1: {"a": "b"}}, {2: "why"}, 5, 6)
     assert read_line(result_line(result)) == result
     assert "why" in str(read_line(failure_line(ValueError("why"))))
-    for wrong in (b'{"other": 1}', b"{", b'{"operation": {}}'):
-        with pytest.raises((ValueError, KeyError)):
-            read_line(wrong)
+
+
+@pytest.mark.parametrize("line", [b'{"other": 1}', b'{"operation": {}}', b'{"result": 3}', b"{"])
+def test_lines_that_are_none_of_ours_are_refused(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"unknown line|validation error|unexpected end"):
+        read_line(line)

@@ -99,7 +99,7 @@ class Sample:
             target="investment",
             stack="embedded",
             commit="c234be7f2d1a",
-            versions={"stormproof": "0.1.0", "postgresql": "18.1", "valkey": "9.0", "python": "3.11"},
+            versions={"stormproof": "0.1.0", "postgresql": "18.1", "valkey": "9.0"},
             settings={"JOB_LEASE_MS": "4000", "PARTNER_READ_TIMEOUT_MS": "3000"},
             scenarios=self.scenarios,
             findings=self.findings,
@@ -124,16 +124,27 @@ class Scene:
         self.random = self.cast.root.child("sample").random()
         self.aimed: dict[int, FaultSummary] = {}
         self.numbers: dict[str, int] = {}
-        self.tally = dict.fromkeys(("ok", "fail", "info"), 0)
+        self.tally = {"ok": 0, "fail": 0, "info": 0}
+        self.books = 0
         self.attempts = 0
         self.record = ScenarioRecord(
-            name=name, summary=QUESTIONS.get(name, "What happens?"), verdict=Verdict.PASS,
-            reasons=[], operations=self.tally, attempts=0, resolved_info=0, faults=[],
+            name=name,
+            summary=QUESTIONS.get(name, "What happens?"),
+            verdict=Verdict.PASS,
+            reasons=[],
+            operations=self.tally,
+            attempts=0,
+            resolved_info=0,
+            faults=[],
             phases=[],
             invariants=[
                 InvariantRecord(
-                    name=invariant, kind=kind, summary=summary, verdict=Verdict.PASS,
-                    checked=self.random.randrange(60, 400), findings=0,
+                    name=invariant,
+                    kind=kind,
+                    summary=summary,
+                    verdict=Verdict.PASS,
+                    checked=self.random.randrange(60, 400),
+                    findings=0,
                 )
                 for invariant, kind, summary in INVARIANTS
             ],
@@ -165,30 +176,46 @@ class Scene:
             attempts = (replace(attempts[-1], status=409, outcome=Outcome.FAIL),)
             outcome = Outcome.FAIL
         record = OperationRecord(
-            scenario=self.record.name, phase=phase, operation=operation, outcome=outcome,
-            subject=self.cast.root.child("investment", number).uuid(), attempts=attempts,
+            scenario=self.record.name,
+            phase=phase,
+            operation=operation,
+            outcome=outcome,
+            subject=self.cast.root.child("investment", number).uuid(),
+            attempts=attempts,
         )
         done = attempts[-1].done_ns // MS
         self.numbers[operation.id] = self.sample.write("operation", record, at_ms=done)
         self.attempts += len(attempts) if phase == "load" else 0
         if phase == "load":
-            self.tally[outcome] += 1
+            self.tally[outcome.value] += 1
         return done
 
-    def _attempts(self, operation: Operation, number: int, at: int, *, hit: bool) -> Iterator[
-        Attempt
-    ]:
+    def _attempts(
+        self, operation: Operation, number: int, at: int, *, hit: bool
+    ) -> Iterator[Attempt]:
         took = int(self.random.lognormvariate(3.2, 0.45))
         if hit:
             lost = took + self.random.randrange(900, 3_000)
             yield Attempt(
-                operation.id, 1, f"api-{number % 2 + 1}", at * MS, (at + lost) * MS, None,
-                Outcome.INFO, error="connection reset by peer before a complete reply",
+                operation.id,
+                1,
+                f"api-{number % 2 + 1}",
+                at * MS,
+                (at + lost) * MS,
+                None,
+                Outcome.INFO,
+                error="connection reset by peer before a complete reply",
             )
             at += lost + 210
         yield Attempt(
-            operation.id, 2 if hit else 1, f"api-{number % 2 + 1}", at * MS, (at + took) * MS,
-            202, Outcome.OK, replayed=hit,
+            operation.id,
+            2 if hit else 1,
+            f"api-{number % 2 + 1}",
+            at * MS,
+            (at + took) * MS,
+            202,
+            Outcome.OK,
+            replayed=hit,
         )
 
     def faults(
@@ -198,13 +225,18 @@ class Scene:
         start = self.sample.now_ms
         for position, number in enumerate(numbers):
             summary = FaultSummary(
-                id=f"{name}-{position + 1}", name=name, link=link,
+                id=f"{name}-{position + 1}",
+                name=name,
+                link=link,
                 operation=f"{self.record.name}/execute-investment/{number}",
                 parameters={"message": "COMMIT #1", "stream": "downstream"},
-                from_ms=start + position * 90, until_ms=start + len(numbers) * 90 + 3_200,
-                bit=bites(position), observer="postgres-log",
+                from_ms=start + position * 90,
+                until_ms=start + len(numbers) * 90 + 3_200,
+                bit=bites(position),
+                observer="postgres-log",
                 evidence={"line": "could not send data to client: Connection reset by peer"}
-                if bites(position) else {},
+                if bites(position)
+                else {},
             )
             self.aimed[number] = summary
             self.record.faults.append(summary)
@@ -213,7 +245,12 @@ class Scene:
 
     def _fault_event(self, fault: FaultSummary, event: str, at_ms: int) -> None:
         record = FaultRecord(
-            self.record.name, fault.id, fault.name, fault.link, fault.operation, event,
+            self.record.name,
+            fault.id,
+            fault.name,
+            fault.link,
+            fault.operation,
+            event,
             fault.parameters,
         )
         self.sample.write("fault", record, at_ms=at_ms)
@@ -230,6 +267,12 @@ class Scene:
             )
             self.sample.write("proof", proof, at_ms=self.sample.now_ms)
         self.record.attempts = self.attempts
+        self.record.operations = dict(self.tally)
+        self.books = self.sample.write(
+            "books",
+            {"scenario": self.record.name, "moment": "after", "table": "partner_orders"},
+            at_ms=self.sample.now_ms,
+        )
 
     def judge(self, invariant: str, verdict: Verdict, *, reason: str, **changes: object) -> None:
         """Give one invariant, and with it the scenario, a verdict other than pass."""
@@ -244,7 +287,9 @@ def _three(sample: Sample) -> dict[str, Scene]:
     return {
         "commit-reply-lost": sample.scenario("commit-reply-lost", aimed=range(8, 26, 2)),
         "partner-reply-lost": sample.scenario(
-            "partner-reply-lost", aimed=range(10, 30, 4), link="worker-partner",
+            "partner-reply-lost",
+            aimed=range(10, 30, 4),
+            link="worker-partner",
             fault="reset-reply",
         ),
         "one-investment-many-clients": sample.scenario("one-investment-many-clients", journeys=96),
@@ -275,19 +320,24 @@ def failing(directory: Path, *, message: str = "", count: int = 2) -> Path:
                 actual=f"2 partner orders of {amount} minor units: ORD-000118 and ORD-000131"
                 + (f"; the service said: {message}" if message else ""),
                 at_ms=at_ms,
-                records=[scene.numbers[operation], len(scene.numbers) + 3],
+                records=[scene.numbers[operation], scene.books],
             )
         )
     sample.findings.append(
         FindingRecord(
-            id="partner-reply-lost.executed-at-most-once.twice", scenario="partner-reply-lost",
-            invariant="executed-at-most-once", title="An investment was executed twice",
-            count=len(examples), examples=examples,
+            id="partner-reply-lost.executed-at-most-once.twice",
+            scenario="partner-reply-lost",
+            invariant="executed-at-most-once",
+            title="An investment was executed twice",
+            count=len(examples),
+            examples=examples,
             replay=f"stormproof run partner-reply-lost --seed {SEED} --variant dedupe-removed",
         )
     )
     scene.judge(
-        "executed-at-most-once", Verdict.FAIL, findings=len(examples),
+        "executed-at-most-once",
+        Verdict.FAIL,
+        findings=len(examples),
         reason="executed-at-most-once: an investment was executed twice",
     )
     return sample.finish(
@@ -315,7 +365,12 @@ def harness_failure(directory: Path) -> Path:
     """The stack never became ready: no verdict, no scenario, an unsealed journal."""
     sample = Sample(directory)
     return sample.finish(
-        seal=False, verdict=None, exit_code=6, scenarios=[], findings=[], duration_ms=30_120,
+        seal=False,
+        verdict=None,
+        exit_code=6,
+        scenarios=[],
+        findings=[],
+        duration_ms=30_120,
         reason="No steady state: api-2 did not answer on /readyz within 30 s"
         " (last answer: 503, database not migrated).",
         not_shown=["Nothing was learned about the target."],

@@ -1,0 +1,97 @@
+"""Nobody reaches what is not theirs; every error is a problem document."""
+
+from uuid import uuid4
+
+import pytest
+
+pytestmark = pytest.mark.stack
+
+PREFIX = "/api/v1/investment"
+
+
+def test_a_stranger_finds_nothing_and_moves_nothing(service) -> None:
+    owner, stranger = service.user(100), service.user()
+    investment_id = service.investment(owner, 60)
+    accepted = service.execute(owner, investment_id)
+    service.finish(accepted)
+    for path in (
+        f"/investments/{investment_id}",
+        f"/jobs/{accepted.document['job_id']}",
+        f"/wallets/{owner.user_id}",
+    ):
+        assert service.send("GET", PREFIX + path, token=owner.token).status == 200
+        assert service.send("GET", PREFIX + path, token=stranger.token).status == 404
+    other_id = service.investment(owner, 20)
+    assert service.execute(stranger, other_id).status == 404
+    assert service.cancel(stranger, other_id).status == 404
+    assert service.state(other_id) == "PENDING"
+
+
+def test_users_and_deposits_are_for_administrators(service) -> None:
+    user = service.user()
+    body = {"amount_minor": "5", "currency": "EUR", "reference": str(uuid4())}
+    deposits = f"{PREFIX}/wallets/{user.user_id}/deposits"
+    assert service.send("POST", deposits, body, token=user.token).status == 403
+    reply = service.send("POST", f"{PREFIX}/users", {"currency": "EUR"}, token=user.token)
+    assert reply.status == 403
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount_minor": 5},
+        {"amount_minor": "5.0"},
+        {"amount_minor": "0"},
+        {"amount_minor": "-5"},
+        {"amount_minor": "1" * 19},
+        {"amount_minor": "٣"},
+        {"currency": "XXX"},
+        {"currency": "eur"},
+        {"instrument": ""},
+        {"instrument": "A" * 33},
+        {"surprise": "field"},
+    ],
+)
+def test_a_bad_body_is_refused(service, change: dict) -> None:
+    user = service.user()
+    body = {"amount_minor": "5", "currency": "EUR", "instrument": "FUND-A"} | change
+    reply = service.send("POST", f"{PREFIX}/investments", body, token=user.token)
+    assert reply.status == 422
+    assert_problem(reply)
+
+
+def test_what_is_not_there_is_a_problem_too(service) -> None:
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", f"{PREFIX}/jobs/{uuid4()}", 404),
+        ("GET", f"{PREFIX}/jobs/not-a-uuid", 422),
+        ("DELETE", f"{PREFIX}/investments", 405),
+        ("GET", "/api/v2/investment/jobs", 404),
+    ):
+        reply = service.send(method, path)
+        assert reply.status == status, path
+        assert_problem(reply)
+
+
+def test_no_token_no_answer(service) -> None:
+    for token in ("wrong", "x" * 300):
+        reply = service.send("GET", f"{PREFIX}/jobs/{uuid4()}", token=token)
+        assert reply.status == 401
+        assert_problem(reply)
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_both_processes_say_that_they_are_ready(service) -> None:
+    for api in (0, 1):
+        reply = service.send("GET", "/readyz", api=api)
+        assert reply.status == 200
+        assert reply.document["redis"] == {"reachable": True}
+        assert service.send("GET", "/healthz", api=api).status == 200
+
+
+def assert_problem(reply: object) -> None:
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    document = reply.document
+    assert document["status"] == reply.status
+    assert document["type"].endswith(document["code"])
+    assert isinstance(document["retryable"], bool)

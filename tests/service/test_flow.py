@@ -1,0 +1,127 @@
+"""Money moves from a deposit to an executed investment, once and traceably."""
+
+import secrets
+
+import pytest
+
+pytestmark = pytest.mark.stack
+
+BALANCE_BY_ENTRIES = """
+SELECT a.id, a.balance_minor,
+    coalesce(sum(CASE e.direction WHEN 'C' THEN e.amount_minor ELSE -e.amount_minor END), 0)
+FROM ledger_accounts a LEFT JOIN ledger_entries e ON e.account_id = a.id
+WHERE a.balance_minor IS NOT NULL GROUP BY a.id"""
+UNBALANCED = """
+SELECT tx_id FROM ledger_entries GROUP BY tx_id
+HAVING sum(CASE direction WHEN 'D' THEN amount_minor ELSE -amount_minor END) <> 0
+    OR count(*) < 2"""
+
+
+def postings(database, subject_id: str) -> list[str]:  # noqa: ANN001
+    rows = database.execute(
+        "SELECT kind FROM ledger_transactions WHERE subject_id = %s ORDER BY id", (subject_id,)
+    )
+    return [row[0] for row in rows]
+
+
+def test_an_investment_is_executed(service, database, partner) -> None:
+    user = service.user(10_000)
+    investment_id = service.investment(user, 1_234)
+    assert service.state(investment_id) == "PENDING"
+    assert service.balance(user) == 10_000
+
+    trace_id = secrets.token_hex(16)
+    traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    accepted = service.execute(user, investment_id, headers={"traceparent": traceparent})
+    assert accepted.headers["Location"] == accepted.document["status_url"]
+    job = service.finish(accepted)
+
+    assert (job["kind"], job["state"], job["subject_id"]) == (
+        "execution",
+        "SUCCEEDED",
+        investment_id,
+    )
+    assert service.state(investment_id) == "EXECUTED"
+    assert service.balance(user) == 8_766
+    assert postings(database, investment_id) == ["hold", "capture"]
+    assert database.execute(UNBALANCED).fetchall() == []
+    [order] = partner.executed(user.user_id)
+    assert (order["amount_minor"], order["traceparent"]) == ("1234", traceparent)
+    for table in ("jobs", "outbox", "partner_orders", "ledger_transactions"):
+        [count] = database.execute(
+            f"SELECT count(*) FROM {table} WHERE traceparent = %s", (traceparent,)
+        ).fetchone()
+        assert count >= 1, table
+
+
+def test_cached_balances_equal_the_entries(service, database) -> None:
+    service.user(777)
+    wrong = [row for row in database.execute(BALANCE_BY_ENTRIES) if row[1] != row[2]]
+    assert wrong == []
+
+
+def test_the_state_logs_tell_the_whole_way(service, database) -> None:
+    user = service.user(500)
+    investment_id = service.investment(user, 500)
+    job = service.finish(service.execute(user, investment_id))
+    way = database.execute(
+        "SELECT to_state FROM investment_state_logs WHERE investment_id = %s ORDER BY id",
+        (investment_id,),
+    )
+    assert [row[0] for row in way] == ["PENDING", "QUEUED", "EXECUTING", "EXECUTED"]
+    way = database.execute(
+        "SELECT to_state, fence FROM job_state_logs WHERE job_id = %s ORDER BY id",
+        (job["job_id"],),
+    ).fetchall()
+    assert [row[0] for row in way] == ["PENDING", "RUNNING", "SUCCEEDED"]
+
+
+def test_a_refusal_gives_the_money_back(service, database, partner) -> None:
+    user = service.user(5_000)
+    partner.refuse(4_321, "no liquidity")
+    investment_id = service.investment(user, 4_321)
+    job = service.finish(service.execute(user, investment_id))
+    assert (job["state"], job["reason"]) == ("FAILED", "no liquidity")
+    assert service.state(investment_id) == "FAILED"
+    assert service.balance(user) == 5_000
+    assert postings(database, investment_id) == ["hold", "release"]
+    assert partner.executed(user.user_id) == []
+
+
+def test_insufficient_funds_are_a_final_refusal(service, database) -> None:
+    user = service.user(100)
+    investment_id = service.investment(user, 101)
+    first = service.execute(user, investment_id, key="k")
+    assert (first.status, first.document["code"]) == (422, "insufficient-funds")
+    again = service.execute(user, investment_id, key="k")
+    assert again.replayed
+    assert again.content == first.content
+    assert service.state(investment_id) == "PENDING"
+    assert postings(database, investment_id) == []
+
+
+def test_a_deposit_is_posted_once_for_its_reference(service) -> None:
+    user = service.user()
+    first = service.deposit(user, 250, reference=f"bank-{user.user_id}")
+    other = service.deposit(user, 250, reference=f"bank-{user.user_id}")
+    assert (other.status, other.document["code"]) == (409, "deposit-exists")
+    assert other.document["job_id"] == first.document["job_id"]
+    service.finish(first)
+    assert service.balance(user) == 250
+
+
+def test_a_pending_investment_can_be_cancelled_and_then_not_executed(service) -> None:
+    user = service.user(100)
+    investment_id = service.investment(user, 50)
+    assert service.cancel(user, investment_id).document["state"] == "CANCELLED"
+    refused = service.execute(user, investment_id)
+    assert (refused.status, refused.document["code"]) == (409, "not-executable")
+
+
+def test_an_executed_investment_cannot_be_cancelled(service) -> None:
+    user = service.user(100)
+    investment_id = service.investment(user, 50)
+    service.finish(service.execute(user, investment_id))
+    refused = service.cancel(user, investment_id)
+    assert (refused.status, refused.document["code"]) == (409, "not-cancellable")
+    assert service.balance(user) == 50

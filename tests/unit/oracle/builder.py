@@ -1,0 +1,326 @@
+"""Small cases by hand: a shop that is not the reference service, with its books and its journal.
+
+A `World` starts empty; `journey` adds what one healthy purchase leaves behind; tests then change
+what they are about.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from chaos_scenarios import invariants as content
+from harness.core.books import (
+    Balance,
+    ChartOfAccounts,
+    Effect,
+    Lifecycle,
+    PartnerOrder,
+    Posting,
+    Rules,
+    Subject,
+    Transition,
+)
+from harness.core.history import Attempt, Operation, Outcome
+from harness.core.journal import Record
+from harness.core.records import (
+    ExchangeRecord,
+    FaultPlan,
+    FaultRecord,
+    LoadPlan,
+    OperationRecord,
+    PlanRecord,
+    ProofRecord,
+    ResolutionRecord,
+    ScenarioPlan,
+    encode,
+    table,
+)
+from harness.core.run_record import RunRecord
+from harness.core.verdict import Judgement
+from harness.oracle.case import TABLES, Case, cases
+from harness.oracle.invariant import Invariant, invariants
+from harness.oracle.judge import judge
+
+OK, FAIL, INFO = Outcome.OK, Outcome.FAIL, Outcome.INFO
+STORM = "storm"
+MS = 1_000_000
+RULES = Rules(
+    lifecycles=(
+        Lifecycle(
+            "purchase",
+            starts=("NEW",),
+            edges=(("NEW", "OPEN"), ("OPEN", "DONE"), ("OPEN", "DROPPED")),
+            terminal=("DONE", "DROPPED"),
+            resting=("NEW",),
+        ),
+    ),
+    effects=(
+        Effect("pay-in", "topup"),
+        Effect("buy", "settle", partner=True, subject_kind="purchase", terminal_state="DONE"),
+    ),
+    accounts=ChartOfAccounts(
+        client=("PURSE", "BLOCKED", "SHARES"),
+        external=("BANK", "HELD"),
+        funding="topup",
+        position="HELD",
+        invested="SHARES",
+        suspense="ODD",
+    ),
+    idempotent_kinds=("buy",),
+)
+
+
+def price(number: int) -> int:
+    """What purchase `number` costs, in minor units."""
+    return 1000 * number + 7
+
+
+def paid(number: int) -> int:
+    """What its client pays in before."""
+    return 1000 * number + 500
+
+
+def attempt(operation: str, number: int, outcome: Outcome, at_ms: int, **more: object) -> Attempt:
+    """One attempt of 5 ms; without more it is answered as its outcome suggests."""
+    status = {OK: 202, FAIL: 422, INFO: None}[outcome]
+    base = Attempt(operation, number, "door-1", at_ms * MS, (at_ms + 5) * MS, status, outcome)
+    if outcome is OK:
+        base = replace(base, body_sha256="aa", location="/here")
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+def all_invariants() -> dict[str, Invariant]:
+    """Everything that the content folder registers."""
+    invariants.discover(content.__name__)
+    return {entry.name: entry.value for entry in invariants}
+
+
+@dataclass
+class World:
+    """What a scenario leaves behind, as lists that tests change."""
+
+    name: str = STORM
+    operations: list[OperationRecord] = field(default_factory=list)
+    before: list[Posting] = field(default_factory=list)
+    postings: list[Posting] = field(default_factory=list)
+    balances: list[Balance] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+    partner_orders: list[PartnerOrder] = field(default_factory=list)
+    exchanges: list[ExchangeRecord] = field(default_factory=list)
+    resolutions: list[ResolutionRecord] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    fault_events: tuple[str, ...] = ("intent", "applied", "healed")
+    fault_aim: str = "storm/buy/1"
+    proofs: list[ProofRecord] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    settled: bool = True
+    moments: tuple[str, ...] = ("before", "after")
+    wanted: tuple[str, ...] = ("applied-exactly-once",)
+
+    # -- history --------------------------------------------------------------------------------
+
+    def operation(
+        self,
+        kind: str,
+        number: int,
+        *outcomes: Outcome,
+        amount: int = 0,
+        subject: str = "",
+        phase: str = "load",
+        key: str | None = None,
+        name: str = "",
+        at_ms: int | None = None,
+    ) -> OperationRecord:
+        """Add an operation with one attempt an outcome (one `ok` when none is given)."""
+        id = f"{self.name}/{name or kind}/{number}"
+        start = 100 * number if at_ms is None else at_ms
+        attempts = tuple(
+            attempt(id, n, outcome, start + 10 * n) for n, outcome in enumerate(outcomes or (OK,))
+        )
+        told = [a.outcome for a in attempts]
+        overall = OK if OK in told else FAIL if set(told) == {FAIL} else INFO
+        record = OperationRecord(
+            self.name,
+            phase,
+            Operation(
+                id, kind, number, f"user-{number}", f"key-{number}" if key is None else key,
+                trace=f"trace-{name or kind}-{number}", amount_minor=amount, currency="EUR",
+            ),
+            overall,
+            subject,
+            attempts,
+        )  # fmt: skip
+        self.operations.append(record)
+        return record
+
+    def change(self, id: str, **fields: object) -> None:
+        """Change an operation, by the end of its id."""
+        index = next(i for i, r in enumerate(self.operations) if r.operation.id.endswith(id))
+        self.operations[index] = replace(self.operations[index], **fields)  # type: ignore[arg-type]
+
+    # -- books ----------------------------------------------------------------------------------
+
+    def post(
+        self, id: str, kind: str, subject: str, amount: int, *legs: str, order: int = 0
+    ) -> list[Posting]:
+        """Add a ledger transaction with legs like `D BANK` or `C PURSE:1`."""
+        found = []
+        for leg in legs:
+            side, account = leg.split()
+            found.append(
+                Posting(
+                    id, kind, subject, account, account.split(":")[0], side, amount, "EUR", order
+                )
+            )
+        self.postings += found
+        return found
+
+    def top_up(self, number: int, amount: int | None = None, id: str = "") -> list[Posting]:
+        """The ledger's side of a payment."""
+        legs = ("D BANK", f"C PURSE:{number}")
+        value = paid(number) if amount is None else amount
+        return self.post(id or f"t{number}", "topup", f"ref-{number}", value, *legs, order=number)
+
+    def settle(self, number: int, id: str = "") -> list[Posting]:
+        """The ledger's side of a finished purchase."""
+        n = number
+        legs = (f"D BLOCKED:{n}", "D HELD:X", f"C SHARES:{n}", "C BANK")
+        return self.post(id or f"s{n}", "settle", f"p{n}", price(n), *legs, order=2000 + n)
+
+    def buy_at_partner(self, number: int, id: str = "") -> None:
+        """The partner's side of a finished purchase."""
+        order, seq = id or f"o{number}", len(self.partner_orders)
+        self.partner_orders.append(
+            PartnerOrder(order, f"c{number}", f"user-{number}", "X", price(number), "EUR", "", seq)
+        )
+
+    def state(self, number: int, *states: str) -> None:
+        """Give purchase `number` a life and a row in the last of these states."""
+        for step, (source, to) in enumerate(zip(("", *states), states, strict=False)):
+            self.transitions.append(Transition("purchase", f"p{number}", source, to, step))
+        done, rests = states[-1] in ("DONE", "DROPPED"), states[-1] == "NEW"
+        self.subjects.append(
+            Subject(
+                "purchase", f"p{number}", states[-1], f"user-{number}", price(number), "EUR",
+                done, rests,
+            )
+        )  # fmt: skip
+
+    def journey(self, number: int, phase: str = "load") -> None:
+        """A client pays in, buys, and all goes well."""
+        n = number
+        self.operation("pay-in", n, amount=paid(n), phase="prepare", name="pay-in")
+        self.top_up(n)
+        self.before = self.before + self.postings[-2:]
+        self.operation("buy", n, amount=price(n), subject=f"p{n}", phase=phase)
+        self.operation("await", n, phase=phase, key="", at_ms=100 * n + 50)
+        legs = (f"D PURSE:{n}", f"C BLOCKED:{n}")
+        self.post(f"r{n}", "reserve", f"p{n}", price(n), *legs, order=1000 + n)
+        self.settle(n)
+        self.buy_at_partner(n)
+        self.state(n, "NEW", "OPEN", "DONE")
+        self.balances.append(Balance(f"PURSE:{n}", "PURSE", "EUR", paid(n) - price(n)))
+
+    def fault(self, id: str, *, aim: str = "storm/buy/1", bit: bool = True, at_ms: int = 0) -> None:
+        """Plan a fault that is applied, healed and proved."""
+        self.faults.append(id)
+        self.fault_aim = aim
+        self.proofs.append(ProofRecord(self.name, id, bit, "the server", {"seen": "1"}, at_ms * MS))
+
+    # -- journal --------------------------------------------------------------------------------
+
+    def plan(self) -> ScenarioPlan:
+        """The scenario as it was planned."""
+        faults = tuple(
+            FaultPlan(id, "cut", "door-1-store", self.fault_aim, {}) for id in self.faults
+        )
+        load = LoadPlan("shopping", 2, "threads", 2)
+        return ScenarioPlan(self.name, "Does it hold?", self.wanted, faults, load)
+
+    def entries(self) -> Iterable[tuple[str, object]]:
+        """What the engine would write about the scenario, in order."""
+        yield from self._in_phase("prepare")
+        yield from self._in_phase("baseline")
+        for event in self.fault_events:
+            for id in self.faults:
+                yield (
+                    "fault",
+                    FaultRecord(self.name, id, "cut", "door-1-store", self.fault_aim, event, {}),
+                )
+            if event == "applied":
+                yield from self._in_phase("load")
+        if "applied" not in self.fault_events:
+            yield from self._in_phase("load")
+        for moment in ("begin", "end") if self.settled else ("begin",):
+            yield "phase", {"scenario": self.name, "phase": "settle", "event": moment}
+        yield from (("exchange", exchange) for exchange in self.exchanges)
+        yield from (("resolution", resolution) for resolution in self.resolutions)
+        yield from (("problem", {"scenario": self.name, "what": p}) for p in self.problems)
+        for moment in self.moments:
+            yield from self._books(moment)
+        yield from (("proof", proof) for proof in self.proofs)
+
+    def _in_phase(self, phase: str) -> Iterable[tuple[str, object]]:
+        yield "phase", {"scenario": self.name, "phase": phase, "event": "begin"}
+        yield from (("operation", r) for r in self.operations if r.phase == phase)
+        yield "phase", {"scenario": self.name, "phase": phase, "event": "end"}
+
+    def _books(self, moment: str) -> Iterable[tuple[str, object]]:
+        parts = {name: getattr(self, name, []) for name in TABLES}
+        if moment == "before":
+            parts = {**dict.fromkeys(TABLES, []), "postings": self.before}
+        for name, rows in parts.items():
+            if rows:
+                where = {"scenario": self.name, "moment": moment, "table": name}
+                yield "books", {**where, **table(rows)}
+        counts = {name: len(rows) for name, rows in parts.items()}
+        yield (
+            "snapshot",
+            {"scenario": self.name, "moment": moment, "snapshot": "", "counts": counts},
+        )
+
+    def case(self) -> Case:
+        """The scenario as invariants see it."""
+        return next(case for case in cases(journal(self)) if case.scenario == self.name)
+
+    def check(self, name: str) -> Judgement:
+        """What one invariant of the content folder says."""
+        return all_invariants()[name].check(self.case())
+
+
+def journal(
+    *worlds: World,
+    seal: bool = True,
+    extra: Iterable[tuple[str, object]] = (),
+    planned: Iterable[ScenarioPlan] | None = None,
+    variant: str = "",
+) -> list[Record]:
+    """A whole journal of some worlds; `extra` comes before the seal."""
+    plan = PlanRecord(
+        "run-1", 7, "smoke", "shop", "embedded", "stormproof run", "2026-01-01T00:00:00.000Z", 1000,
+        scenarios=tuple(world.plan() for world in worlds) if planned is None else tuple(planned),
+        variant=variant,
+    )  # fmt: skip
+    entries: list[tuple[str, object]] = [("plan", plan), ("rules", RULES)]
+    for world in worlds:
+        entries += world.entries()
+    entries += extra
+    if seal:
+        entries.append(("seal", {"records": len(entries) + 1}))
+    return [
+        Record(seq, seq * MS, type, encode(data), f"{seq:064x}")
+        for seq, (type, data) in enumerate(entries)
+    ]
+
+
+def judged(*worlds: World, **options: object) -> RunRecord:
+    """The run record of some worlds."""
+    return judge(journal(*worlds, **options), all_invariants())  # type: ignore[arg-type]
+
+
+def healthy(journeys: int = 3, **fields: object) -> World:
+    """A world in which every journey went well."""
+    world = World(**fields)  # type: ignore[arg-type]
+    for number in range(1, journeys + 1):
+        world.journey(number)
+    return world

@@ -1,0 +1,157 @@
+"""The controls: they hold, they name what deviated, and they know when they saw nothing."""
+
+from dataclasses import replace
+
+from harness.core.records import ExchangeRecord
+from harness.core.verdict import Verdict
+from harness.oracle.journeys import link_class
+from tests.unit.oracle.builder import FAIL, INFO, MS, OK, STORM, World, healthy, price
+
+
+def exchange(
+    trace: str, link: str, *units: int, phase: str = "load", at: int = 0
+) -> ExchangeRecord:
+    return ExchangeRecord(STORM, phase, trace, link, units, at, at + 10)
+
+
+def calm(bystanders: int = 3) -> World:
+    """One baseline journey, a journey with a fault, and some bystanders."""
+    world = healthy(bystanders + 1)
+    world.fault("f1", aim="storm/buy/1", at_ms=250)
+    world.journey(99, phase="baseline")
+    world.exchanges.append(exchange("trace-buy-99", "door-2-store", 1, 2, 3, phase="baseline"))
+    world.exchanges.append(exchange("trace-buy-99", "hand-partner", 4, phase="baseline"))
+    for number in range(1, bystanders + 2):
+        world.exchanges.append(exchange(f"trace-buy-{number}", "door-1-store", 1, 2, 3))
+        world.exchanges.append(exchange(f"trace-buy-{number}", "hand-partner", 4))
+    return world
+
+
+def test_bystanders_that_behave_as_in_the_baseline() -> None:
+    judgement = calm().check("bystanders-undisturbed")
+    assert (judgement.verdict, judgement.checked) == (Verdict.PASS, 3)
+    assert judgement.note == "0 of 3 bystanders deviated"
+
+
+def test_the_faulted_journey_itself_may_deviate() -> None:
+    world = calm()
+    world.exchanges = [e for e in world.exchanges if e.trace != "trace-buy-1"]
+    world.change("buy/1", attempts=world.operations[1].attempts * 2)
+    assert world.check("bystanders-undisturbed").verdict is Verdict.PASS
+
+
+def test_a_bystander_with_another_message_is_named() -> None:
+    world = calm()
+    world.exchanges = [
+        replace(e, units=(1, 7, 3)) if e.trace == "trace-buy-3" and len(e.units) > 1 else e
+        for e in world.exchanges
+    ]
+    found = world.check("bystanders-undisturbed").findings
+    assert [f.subject for f in found] == ["storm/buy/3"]
+    assert found[0].actual == "door-store: message 2 of 3 is #7, not #2"
+
+
+def test_a_bystander_with_a_missing_link_or_a_second_attempt_is_named() -> None:
+    world = calm()
+    world.exchanges = [
+        e for e in world.exchanges if (e.trace, e.link) != ("trace-buy-2", "hand-partner")
+    ]
+    op = next(r for r in world.operations if r.operation.id == "storm/buy/4")
+    world.change("buy/4", attempts=op.attempts * 2)
+    found = world.check("bystanders-undisturbed").findings
+    assert {f.subject: f.actual for f in found} == {
+        "storm/buy/2": "hand-partner: message 1 of 0 is nothing, not #4",
+        "storm/buy/4": "2 attempts",
+    }
+
+
+def test_bystanders_need_a_baseline_and_faults_with_an_aim() -> None:
+    world = calm()
+    world.exchanges = [e for e in world.exchanges if e.phase != "baseline"]
+    assert "no exchange of buy" in world.check("bystanders-undisturbed").unknown[0]
+    world = calm()
+    world.fault_aim = ""
+    assert world.check("bystanders-undisturbed").unknown == ("faults hit everybody: f1",)
+    assert World().check("bystanders-undisturbed").verdict is Verdict.INCONCLUSIVE
+
+
+def test_clients_of_the_subject_that_a_fault_hit_are_no_bystanders() -> None:
+    world = calm()
+    world.operation("buy", 50, FAIL, amount=price(1), subject="p1")
+    assert world.check("bystanders-undisturbed").checked == 3
+
+
+def test_link_classes() -> None:
+    assert link_class("api-1-postgres") == "api-postgres"
+    assert link_class("client-api-12") == "client-api"
+    assert link_class("worker-redis") == "worker-redis"
+
+
+def crowd(size: int) -> World:
+    """A fault that bites at 500 ms while `size` other purchases are under way."""
+    world = World()
+    world.fault("f1", aim="storm/buy/0", at_ms=500)
+    for number in range(size + 1):
+        world.operation("buy", number, amount=price(number), at_ms=400)
+        world.operation("await", number, key="", at_ms=600)
+    return world
+
+
+def test_enough_others_in_flight() -> None:
+    judgement = crowd(20).check("others-in-flight")
+    assert (judgement.verdict, judgement.note) == (Verdict.PASS, "at least 20 in flight")
+
+
+def test_too_few_others_in_flight() -> None:
+    judgement = crowd(19).check("others-in-flight")
+    assert [(f.subject, f.actual) for f in judgement.findings] == [("f1", "19")]
+
+
+def test_those_that_ended_or_not_begun_are_not_in_flight() -> None:
+    world = crowd(25)
+    for number in range(1, 11):
+        world.change(f"await/{number}", attempts=world.operations[2 * number].attempts)
+    assert world.check("others-in-flight").findings[0].actual == "15"
+
+
+def test_nobody_knows_when_it_bit() -> None:
+    world = crowd(25)
+    world.proofs = [replace(world.proofs[0], at_ns=0)]
+    assert world.check("others-in-flight").verdict is Verdict.INCONCLUSIVE
+    assert World().check("others-in-flight").verdict is Verdict.INCONCLUSIVE
+
+
+def race(gap_ms: int) -> World:
+    """Two clients buy the same thing through two doors, the second `gap_ms` after the first."""
+    world = World()
+    for client, (door, outcome) in enumerate([("door-1", OK), ("door-2", FAIL)]):
+        record = world.operation("buy", client, outcome, amount=price(1), subject="p1")
+        attempts = tuple(replace(a, entry=door) for a in record.attempts)
+        world.change(f"buy/{client}", attempts=attempts)
+        start = client * gap_ms * MS
+        link = f"{door}-postgres"
+        trace = record.operation.trace
+        world.exchanges.append(ExchangeRecord(STORM, "load", trace, link, (1,), start, start + MS))
+    return world
+
+
+def test_requests_that_met() -> None:
+    judgement = race(0).check("entries-overlap")
+    assert (judgement.verdict, judgement.checked) == (Verdict.PASS, 1)
+
+
+def test_requests_that_passed_each_other() -> None:
+    found = race(5).check("entries-overlap").findings
+    assert found[0].actual == "door-1-postgres and door-2-postgres"
+    world = race(0)
+    world.exchanges.pop()
+    assert world.check("entries-overlap").verdict is Verdict.FAIL
+
+
+def test_a_round_of_one_entry_or_one_client_shows_nothing() -> None:
+    world = race(0)
+    world.change("buy/1", attempts=world.operations[0].attempts)
+    assert world.check("entries-overlap").findings[0].actual == "one entry: door-1-postgres"
+    lone = World()
+    lone.operation("buy", 1, INFO, amount=price(1))
+    assert lone.check("entries-overlap").verdict is Verdict.INCONCLUSIVE

@@ -1,0 +1,318 @@
+"""Each safety and liveness invariant: a case that holds, one that names the culprit, one too thin.
+
+Every broken case changes one thing in a healthy world.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from harness.core.verdict import Finding, Verdict
+from tests.unit.oracle.builder import (
+    FAIL,
+    INFO,
+    OK,
+    World,
+    all_invariants,
+    attempt,
+    healthy,
+    paid,
+    price,
+)
+
+JUDGED = ("safety", "liveness")
+NAMES = [name for name, value in all_invariants().items() if value.kind in JUDGED]
+Change = Callable[[World], object]
+
+
+def keys(findings: tuple[Finding, ...]) -> set[str]:
+    return {finding.key for finding in findings}
+
+
+def busy() -> World:
+    """A healthy world in which a reply was lost and asked for again."""
+    world = healthy(3)
+    op = next(r for r in world.operations if r.operation.kind == "buy")
+    id = op.operation.id
+    lost, again = attempt(id, 0, INFO, 100), attempt(id, 1, OK, 110)
+    world.change(id, attempts=(lost, again, replace(again, number=2, replayed=True)))
+    return world
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_holds_in_a_healthy_world(name: str) -> None:
+    judgement = busy().check(name)
+    assert judgement.verdict is Verdict.PASS, judgement
+    assert judgement.checked > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_inconclusive_when_there_is_nothing_to_look_at(name: str) -> None:
+    assert World().check(name).verdict is Verdict.INCONCLUSIVE
+
+
+def lose(world: World, prefix: str) -> None:
+    world.postings = [p for p in world.postings if p.transaction != prefix]
+
+
+def drop_leg(world: World, transaction: str, account_class: str) -> None:
+    world.postings = [
+        p
+        for p in world.postings
+        if (p.transaction, p.account_class) != (transaction, account_class)
+    ]
+
+
+def restate(world: World, number: int, state: str, *, terminal: bool) -> None:
+    world.subjects = [
+        replace(s, state=state, terminal=terminal, resting=False) if s.id == f"p{number}" else s
+        for s in world.subjects
+    ]
+
+
+def refuse(world: World, number: int) -> None:
+    world.change(f"buy/{number}", outcome=FAIL)
+
+
+def ask_in_vain(world: World) -> None:
+    lose(world, "s2")
+    world.partner_orders = [o for o in world.partner_orders if o.order != "o2"]
+
+
+def fail_but_keep(world: World) -> None:
+    ask_in_vain(world)
+    restate(world, 2, "DROPPED", terminal=True)
+
+
+def misprice(world: World) -> None:
+    world.partner_orders[1] = replace(world.partner_orders[1], amount_minor=999)
+
+
+def swap_body(world: World) -> None:
+    op = next(r for r in world.operations if r.operation.id == "storm/buy/1")
+    world.change("buy/1", attempts=(*op.attempts[:2], replace(op.attempts[2], body_sha256="bb")))
+
+
+def refuse_later(world: World) -> None:
+    op = next(r for r in world.operations if r.operation.id == "storm/buy/1")
+    world.change("buy/1", attempts=(*op.attempts, attempt("storm/buy/1", 3, FAIL, 900)))
+
+
+def step(world: World, index: int, **fields: object) -> None:
+    world.transitions[index] = replace(world.transitions[index], **fields)  # type: ignore[arg-type]
+
+
+def shift(world: World, **fields: object) -> None:
+    world.postings[0] = replace(world.postings[0], **fields)  # type: ignore[arg-type]
+
+
+def balance(world: World, **fields: object) -> None:
+    world.balances[0] = replace(world.balances[0], **fields)  # type: ignore[arg-type]
+
+
+def spend_early(world: World) -> None:
+    """The reservation came before the money that it reserves."""
+    world.postings = [replace(p, order=1) if p.transaction == "r1" else p for p in world.postings]
+    world.postings = [replace(p, order=2) if p.transaction == "t1" else p for p in world.postings]
+
+
+def empty_purse(world: World) -> None:
+    world.post("x", "reserve", "px", 400, "D PURSE:9", "C BLOCKED:9")
+
+
+def mint(world: World) -> None:
+    world.post("m1", "bonus", "b", 5, "D BANK", "C PURSE:1")
+    balance(world, amount_minor=paid(1) - price(1) + 5)
+
+
+def suspend(world: World) -> None:
+    world.post("z", "repair", "b", 5, "D ODD", "C BANK")
+
+
+BROKEN: list[tuple[str, Change, str, str]] = [
+    # invariant, what is broken, the finding's key, the culprit that it must name
+    ("applied-exactly-once", lambda w: w.settle(2, id="again"), "applied-twice", "purchase p2"),
+    (
+        "applied-exactly-once",
+        lambda w: w.buy_at_partner(2, id="o9"),
+        "executed-twice",
+        "purchase p2",
+    ),
+    ("applied-exactly-once", lambda w: lose(w, "s2"), "ledger-lacks-it", "purchase p2"),
+    ("applied-exactly-once", lambda w: w.partner_orders.pop(1), "partner-lacks-it", "purchase p2"),
+    ("applied-exactly-once", ask_in_vain, "acknowledged-without-effect", "purchase p2"),
+    ("applied-exactly-once", lambda w: refuse(w, 2), "applied-after-refusal", "purchase p2"),
+    ("applied-exactly-once", lambda w: drop_leg(w, "s2", "SHARES"), "legs-missing", "purchase p2"),
+    ("applied-exactly-once", lambda w: w.top_up(7, id="t7"), "out-of-thin-air", "topup ref-7"),
+    ("applied-exactly-once", misprice, "out-of-thin-air", "partner order c2"),
+    ("applied-exactly-once", fail_but_keep, "not-given-back", "purchase p2"),
+    (
+        "applied-exactly-once",
+        lambda w: restate(w, 2, "DROPPED", terminal=True),
+        "applied-after-refusal",
+        "purchase p2",
+    ),
+    (
+        "applied-exactly-once",
+        lambda w: lose(w, "t3"),
+        "acknowledged-without-effect",
+        "pay-in storm",
+    ),
+    ("money-conserved", lambda w: lose(w, "t3"), "clients-own-another-sum", "the ledger in EUR"),
+    (
+        "money-conserved",
+        lambda w: lose(w, "t3"),
+        "deposit-acknowledged-without-effect",
+        "pay-in storm/pay-in/3",
+    ),
+    ("money-conserved", lambda w: w.top_up(3, id="tt"), "deposit-applied-twice", "pay-in/3"),
+    ("money-conserved", mint, "clients-own-another-sum", "the ledger in EUR"),
+    ("money-conserved", suspend, "suspense-not-empty", "the ledger in EUR"),
+    ("money-conserved", suspend, "assets-differ-from-liabilities", "the ledger in EUR"),
+    ("partner-agrees", lambda w: w.buy_at_partner(2, id="o9"), "executed-twice", "purchase p2"),
+    ("partner-agrees", lambda w: w.partner_orders.pop(1), "unknown-to-partner", "purchase p2"),
+    ("partner-agrees", misprice, "unknown-to-target", "999 EUR"),
+    ("partner-agrees", misprice, "unknown-to-partner", "purchase p2"),
+    ("partner-agrees", lambda w: w.state(2, "NEW", "OPEN", "DONE"), "one-order-for-two", "p2"),
+    ("partner-agrees", lambda w: lose(w, "s2"), "sums-differ", "positions"),
+    ("partner-agrees", lambda w: lose(w, "s2"), "sums-differ", "invested amounts"),
+    ("responses-stable", swap_body, "reply-changed", "key key-1"),
+    ("responses-stable", refuse_later, "reply-changed", "key key-1"),
+    ("states-legal", lambda w: step(w, 0, to="OPEN"), "illegal-start", "purchase p1"),
+    ("states-legal", lambda w: step(w, 1, to="DONE"), "illegal-step", "purchase p1"),
+    ("states-legal", lambda w: step(w, 2, source="DONE"), "left-a-terminal-state", "purchase p1"),
+    ("states-legal", lambda w: step(w, 2, source="NEW"), "broken-life", "purchase p1"),
+    ("states-legal", lambda w: w.subjects.pop(0), "steps-without-a-row", "purchase p1"),
+    (
+        "states-legal",
+        lambda w: restate(w, 2, "DROPPED", terminal=True),
+        "row-differs-from-its-steps",
+        "purchase p2",
+    ),
+    ("snapshot-grows", lambda w: lose(w, "t1"), "posting-removed", "topup ref-1"),
+    ("snapshot-grows", lambda w: shift(w, amount_minor=1), "posting-changed", "topup ref-1"),
+    ("snapshot-grows", lambda w: shift(w, order=77), "posting-changed", "topup ref-1"),
+    (
+        "ledger-balanced",
+        lambda w: shift(w, amount_minor=1),
+        "transaction-out-of-balance",
+        "(transaction t1)",
+    ),
+    ("ledger-balanced", lambda w: shift(w, currency="USD"), "ledger-out-of-balance", "in USD"),
+    (
+        "ledger-balanced",
+        lambda w: shift(w, amount_minor=-1),
+        "amount-not-positive",
+        "(transaction t1)",
+    ),
+    ("ledger-balanced", lambda w: drop_leg(w, "t1", "BANK"), "single-leg", "(transaction t1)"),
+    ("ledger-balanced", lambda w: balance(w, amount_minor=1), "cached-balance-wrong", "PURSE:1"),
+    ("ledger-balanced", spend_early, "overdrawn", "PURSE:1"),
+    ("ledger-balanced", empty_purse, "overdrawn", "PURSE:9"),
+    (
+        "nothing-stuck",
+        lambda w: restate(w, 2, "OPEN", terminal=False),
+        "stuck-purchase",
+        "purchase p2",
+    ),
+    ("nothing-stuck", ask_in_vain, "acknowledged-without-effect", "purchase p2"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "key", "culprit"), BROKEN)
+def test_names_the_culprit(name: str, change: Change, key: str, culprit: str) -> None:
+    world = busy()
+    change(world)
+    judgement = world.check(name)
+    assert judgement.verdict is Verdict.FAIL
+    named = [f.subject for f in judgement.findings if f.key == key]
+    assert any(culprit in subject for subject in named), judgement.findings
+
+
+def test_every_invariant_is_seen_to_fail() -> None:
+    assert {name for name, *_ in BROKEN} == set(NAMES)
+
+
+def test_findings_lead_to_the_records_of_their_operations() -> None:
+    world = busy()
+    world.settle(2, id="again")
+    case = world.case()
+    finding = all_invariants()["applied-exactly-once"].check(case).findings[0]
+    assert finding.operation == "storm/buy/2"
+    assert finding.records == (case.record_of["storm/buy/2"],)
+
+
+# -- bounds: what must not be accused ---------------------------------------------------------
+
+
+def test_an_unknown_outcome_allows_none_or_one_effect() -> None:
+    for keep in (True, False):
+        world = healthy(3)
+        world.change("buy/2", outcome=INFO)
+        if not keep:
+            ask_in_vain(world)
+            lose(world, "r2")
+            restate(world, 2, "OPEN", terminal=False)
+        assert world.check("applied-exactly-once").verdict is Verdict.PASS
+
+
+def test_an_unknown_outcome_allows_no_second_effect() -> None:
+    world = healthy(3)
+    world.change("buy/2", outcome=INFO)
+    world.buy_at_partner(2, id="o9")
+    assert keys(world.check("applied-exactly-once").findings) == {"executed-twice"}
+
+
+def test_clients_that_share_an_amount_need_one_effect_in_all() -> None:
+    world = healthy(3)
+    for client in range(4):
+        world.operation("buy", 2, FAIL, amount=price(2), name=f"buy-{client}", key=f"own-{client}")
+    assert world.check("applied-exactly-once").verdict is Verdict.PASS
+    refuse(world, 2)
+    found = world.check("applied-exactly-once").findings
+    assert [f.key for f in found] == ["applied-after-refusal"]
+
+
+def test_an_accepted_purchase_that_ended_without_success_needs_no_effect() -> None:
+    world = healthy(3)
+    fail_but_keep(world)
+    world.post("u2", "undo", "p2", price(2), "D BLOCKED:2", "C PURSE:2")
+    assert world.check("applied-exactly-once").verdict is Verdict.PASS
+
+
+def test_before_the_recovery_window_ended_nothing_is_missing_yet() -> None:
+    world = healthy(3, settled=False)
+    lose(world, "s2")
+    assert world.check("applied-exactly-once").verdict is Verdict.PASS
+    assert world.check("nothing-stuck").verdict is Verdict.INCONCLUSIVE
+    world.partner_orders.pop(1)
+    assert world.check("partner-agrees").verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_deposit_of_unknown_outcome_may_be_there_or_not() -> None:
+    for keep in (True, False):
+        world = healthy(3)
+        world.operation("pay-in", 9, INFO, amount=paid(9))
+        if keep:
+            world.top_up(9)
+        assert world.check("money-conserved").verdict is Verdict.PASS
+
+
+def test_a_refusal_before_the_acknowledgement_contradicts_nothing() -> None:
+    world = busy()
+    op = next(r for r in world.operations if r.operation.id == "storm/buy/1")
+    early = attempt("storm/buy/1", 0, FAIL, 10)
+    world.change("buy/1", attempts=(early, *op.attempts[1:]))
+    assert world.check("responses-stable").verdict is Verdict.PASS
+
+
+def test_where_the_order_is_unknown_only_the_end_counts() -> None:
+    world = busy()
+    world.postings = [replace(p, order=0) for p in reversed(world.postings)]
+    assert world.check("ledger-balanced").verdict is Verdict.PASS
+
+
+def test_without_an_earlier_snapshot_growth_is_unknown() -> None:
+    world = healthy(2, moments=("after",))
+    assert "before" in world.check("snapshot-grows").unknown[0]

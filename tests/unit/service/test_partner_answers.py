@@ -1,0 +1,72 @@
+"""What a partner's answer proves: only a clear yes or a documented no is definite."""
+
+import json
+from uuid import uuid4
+
+import pytest
+from investment.errors import Problem
+from investment.partner_client import Executed, NotFound, Order, Rejected, Unknown, classify
+from investment.settings import Settings
+from investment.settlement import backoff_ms
+from investment.tracing import traced
+
+ORDER = Order(uuid4(), uuid4(), 1, "account", "FUND-A", 1000, "EUR")
+OURS = {"client_order_id": str(ORDER.client_order_id)}
+EXECUTED = OURS | {"status": "EXECUTED", "order_id": "P-1", "amount_minor": "1000"}
+
+
+def answer(status: int, document: object) -> object:
+    return classify(status, json.dumps(document).encode(), ORDER)
+
+
+def test_definite_answers() -> None:
+    assert answer(201, EXECUTED) == Executed("P-1", 1000, 0)
+    assert answer(200, EXECUTED | {"amount_minor": "990", "fee_minor": "10"}) == Executed(
+        "P-1", 990, 10
+    )
+    assert answer(422, OURS | {"status": "REJECTED", "reason": "closed"}) == Rejected("closed")
+    assert answer(404, OURS | {"status": "NOT_FOUND"}) == NotFound()
+
+
+@pytest.mark.parametrize(
+    ("status", "document"),
+    [
+        (500, EXECUTED),
+        (408, EXECUTED),
+        (409, OURS | {"status": "DUPLICATE"}),
+        (429, {}),
+        (404, {"detail": "a proxy's page"}),
+        (422, {"detail": "a framework's validation"}),
+        (200, EXECUTED | {"client_order_id": str(uuid4())}),
+        (201, EXECUTED | {"amount_minor": "1001"}),
+        (201, EXECUTED | {"amount_minor": "0"}),
+        (201, EXECUTED | {"amount_minor": 1000}),
+        (201, EXECUTED | {"amount_minor": "1000", "fee_minor": "1"}),
+        (201, OURS | {"status": "EXECUTED", "amount_minor": "1000"}),
+        (201, OURS | {"status": "ACCEPTED"}),
+        (200, []),
+        (200, None),
+    ],
+)
+def test_everything_else_is_unknown(status: int, document: object) -> None:
+    assert isinstance(answer(status, document), Unknown)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b'{"client_order_id"', b"\xff"])
+def test_garbage_with_a_success_status_is_unknown(content: bytes) -> None:
+    assert isinstance(classify(200, content, ORDER), Unknown)
+
+
+def test_backoff_is_capped_jittered_and_never_zero() -> None:
+    settings = Settings(database_url="postgresql+psycopg://", retry_base_ms=200, retry_cap_ms=2000)
+    delays = [backoff_ms(attempt, settings=settings) for attempt in range(1, 500)]
+    assert min(delays) >= 100
+    assert max(delays) <= 2000
+    assert len(set(delays)) > 100
+
+
+def test_a_problem_survives_a_context_manager() -> None:
+    """Python sets __traceback__ on exceptions: a frozen one would break in mid-air."""
+    with pytest.raises(Problem) as raised, traced(None):
+        raise Problem("not-found", "no such thing")
+    assert raised.value.document()["status"] == 404
