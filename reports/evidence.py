@@ -11,7 +11,7 @@ EXAMPLES_MAX = 20
 ATTEMPTS_MAX = 20
 RECORDS_MAX = 12
 _NS_PER_MS = 1_000_000
-_OUTCOMES = {
+_OUTCOMES: dict[Outcome, str | Span] = {
     Outcome.OK: "ok",
     Outcome.FAIL: "refused",
     Outcome.INFO: Span("unknown", tone="unsure"),

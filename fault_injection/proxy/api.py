@@ -115,7 +115,9 @@ class Api:
                 part if expected == "*" else expected == part
                 for expected, part in zip(pattern, parts, strict=True)
             ):
-                wild = [part for expected, part in zip(pattern, parts, strict=True) if expected == "*"]
+                wild = [
+                    part for expected, part in zip(pattern, parts, strict=True) if expected == "*"
+                ]
                 return methods, wild
         return None
 
@@ -147,9 +149,7 @@ class Api:
                 "bad request body: json: cannot unmarshal object into Go value of type "
                 "[]struct { toxiproxy.Proxy; Enabled *bool }",
             )
-        population = [
-            ProxySettings.parse(as_object(entry, "toxiproxy.Proxy")) for entry in entries
-        ]
+        population = [ProxySettings.parse(as_object(entry, "toxiproxy.Proxy")) for entry in entries]
         for number, settings in enumerate(population, 1):
             settings.require(f" at proxy {number}")
         return population

@@ -95,9 +95,7 @@ class Proxy:
 
     def stages_of(self, stream: str) -> list[Toxic]:
         return [
-            toxic
-            for toxic in self.toxics
-            if isinstance(toxic, Toxic) and toxic.direction == stream
+            toxic for toxic in self.toxics if isinstance(toxic, Toxic) and toxic.direction == stream
         ]
 
     def toxic(self, name: str) -> Toxic | MessageToxic:

@@ -12,6 +12,8 @@ from reports.charts.samples import VIOLATED, Point, in_flight, windows
 if TYPE_CHECKING:
     import altair as alt
 
+    Panel = alt.LayerChart | alt.FacetChart
+
 POINTS_MAX = 2_000
 LANES_MAX = 8
 RULES_MAX = 60
@@ -53,8 +55,8 @@ class Timeline:
     def end_ms(self) -> int:
         """Where the last phase, operation or fault ends."""
         ends = [p.done_ms for p in self.all_points] + [self.start_ms + 1, *self.violations_ms]
-        for span in (*self.phases, *self.faults):
-            ends += [ms for ms in (span.from_ms, span.until_ms) if ms is not None]
+        ends += [p.until_ms or p.from_ms for p in self.phases]
+        ends += [f.until_ms or f.from_ms or 0 for f in self.faults]
         return max(ends)
 
 
@@ -193,17 +195,16 @@ def _x(scale: "alt.Scale", axis: "alt.Axis | None" = None) -> "alt.X":
     return alt.X("t:Q", scale=scale, axis=axis)
 
 
-def _on(name: str, *, height: int = 0) -> "alt.Chart":
+def _on(name: str) -> "alt.Chart":
     import altair as alt
 
-    sized = {"width": _WIDTH, "height": height} if height else {}
-    return alt.Chart(alt.NamedData(name=name), **sized)
+    return alt.Chart(alt.NamedData(name=name))
 
 
-def _phase_band(scale: "alt.Scale") -> "alt.LayerChart":
+def _phase_band(scale: "alt.Scale") -> "Panel":
     import altair as alt
 
-    base = _on("phases", height=20)
+    base = _on("phases").properties(width=_WIDTH, height=20)
     stripes = alt.Scale(domain=["a", "b"], range=[palette.LINE, palette.BAND])
     bars = base.mark_bar(height=20).encode(
         x=_x(scale), x2="to:Q", color=alt.Color("stripe:N", legend=None, scale=stripes)
@@ -212,7 +213,7 @@ def _phase_band(scale: "alt.Scale") -> "alt.LayerChart":
     return alt.layer(bars, text.encode(x=_x(scale), text="label:N"))
 
 
-def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
+def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "Panel":
     import altair as alt
 
     shown = lanes(timeline.faults)[:LANES_MAX]
@@ -223,7 +224,7 @@ def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
         scale=alt.Scale(domain=shown),
         axis=alt.Axis(labelExpr="split(datum.label, '|')", domain=False, ticks=False),
     )
-    base = _on("faults", height=_LANE * len(shown))
+    base = _on("faults").properties(width=_WIDTH, height=_LANE * len(shown))
     bars = base.mark_bar(color=palette.FAULT, height=9, opacity=0.75, cornerRadius=2)
     marks = base.mark_point(filled=True, size=70, opacity=1, color=palette.INK)
     shapes = alt.Scale(domain=["bit", "did not bite"], range=["triangle-down", "cross"])
@@ -240,7 +241,7 @@ def _shades(x: "alt.X") -> "list[alt.Chart]":
     return [shade.encode(x=x, x2="to:Q"), rules.encode(x=x), wrongs.encode(x=x)]
 
 
-def _operations(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
+def _operations(timeline: Timeline, scale: "alt.Scale") -> "Panel":
     import altair as alt
 
     present = [fate for fate in _FATES if any(p.fate == fate for p in timeline.points)]
@@ -256,7 +257,7 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
         scale=alt.Scale(type="log", domain=[1, 10**decades]),
         axis=alt.Axis(values=[10**i for i in range(decades + 1)], format="~s", titleX=-62),
     )
-    dots = _on("operations", height=230).mark_point(filled=True, opacity=0.85, strokeWidth=0)
+    dots = _on("operations").mark_point(filled=True, opacity=0.85, strokeWidth=0)
     rings = _on("operations").mark_point(
         filled=False, shape="circle", size=110, color=palette.FAULT, strokeWidth=1.5, opacity=1
     )
@@ -265,7 +266,7 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
     )
     return alt.layer(
         *_shades(_x(scale)),
-        dots.encode(
+        dots.properties(width=_WIDTH, height=230).encode(
             x=_x(scale),
             y=y,
             color=alt.Color("fate:N", scale=by_fate(0)),
@@ -277,12 +278,12 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "alt.LayerChart":
     )
 
 
-def _levels(scale: "alt.Scale") -> "alt.LayerChart":
+def _levels(scale: "alt.Scale") -> "Panel":
     import altair as alt
 
     x = _x(scale, axis=alt.Axis(title=_X_TITLE, grid=False, tickCount=12))
     y = alt.Y("open:Q", title="open at once", axis=alt.Axis(tickCount=2, titleX=-62, format="d"))
-    area = _on("open", height=56).mark_area(
+    area = _on("open").mark_area(
         interpolate="step-after", color=palette.OK, opacity=0.35, line=False
     )
-    return alt.layer(*_shades(x), area.encode(x=x, y=y))
+    return alt.layer(*_shades(x), area.properties(width=_WIDTH, height=56).encode(x=x, y=y))

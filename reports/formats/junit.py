@@ -66,7 +66,9 @@ def _scenario_suite(run: Run, scenario: ScenarioRecord) -> TestSuite:
     name = f"{scenario.name}.conclusive"
     unsure = scenario.verdict is Verdict.INCONCLUSIVE
     reasons = "\n".join(scenario.reasons)
-    cases = [(name, Error(_message(reasons), "inconclusive") if unsure else None)]
+    cases: list[tuple[str, Trouble]] = [
+        (name, Error(_message(reasons), "inconclusive") if unsure else None)
+    ]
     for invariant in scenario.invariants:
         findings = [
             f for f in run.findings if (f.scenario, f.invariant) == (scenario.name, invariant.name)

@@ -1,4 +1,4 @@
-"""Which faults were tried, whether they bit, and who saw it."""
+"""Which faults were tried, where, and how many of them bit."""
 
 from itertools import groupby
 
@@ -9,62 +9,42 @@ from reports.section import section
 from reports.words import pairs, span
 
 ROWS_MAX = 100
-DULL_MAX = 20
+
+
+def _kind(entry: tuple[ScenarioRecord, FaultSummary]) -> tuple[str, str, str]:
+    return entry[0].name, entry[1].name, entry[1].link
 
 
 @section("faults", title="Faults", order=60)
 def faults(run: Run) -> list[Block]:
     """Faults by kind and link: how many bit of how many were tried, the observer, its evidence."""
-
-    def kind(entry: tuple[ScenarioRecord, FaultSummary]) -> tuple[str, str, str]:
-        return entry[0].name, entry[1].name, entry[1].link
-
-    groups = [list(group) for _, group in groupby(sorted(run.faults, key=kind), key=kind)]
+    groups = [list(group) for _, group in groupby(sorted(run.faults, key=_kind), key=_kind)]
     if not groups:
-        return [Paragraph("This run injected no fault: it shows load and races only.")]
-    rows = tuple(_row(*entries[0], [f for _, f in entries]) for entries in groups[:ROWS_MAX])
-    columns = ("Fault", "Where", "Scenario", "Bit / tried", "In place", "Seen by", "Evidence")
-    note = f"Showing {len(rows)} of {len(groups)} groups." if len(rows) < len(groups) else ""
-    caption = "Faults by kind and place; the evidence is that of the first one that bit"
-    blocks: list[Block] = [Table(caption, columns, rows, note=note)]
-    dull = tuple(
-        (
-            code(f.id),
-            f"{f.name} on {f.link}",
-            s.name,
-            code(f.operation) if f.operation else "",
-            f.observer or "nobody",
-            pairs(f.evidence),
+        return [Paragraph("No fault was injected in this run.")]
+    rows = tuple(_row(entries) for entries in groups[:ROWS_MAX])
+    return [
+        Table(
+            "Faults by kind and place; the evidence is that of the first one that bit",
+            ("Fault", "Where", "Scenario", "Bit / tried", "In place", "Seen by", "Evidence"),
+            rows,
+            note=f"Showing {len(rows)} of {len(groups)}." if len(rows) < len(groups) else "",
         )
-        for s, f in run.faults
-        if not f.bit
-    )
-    if dull:
-        columns = ("Fault", "Kind", "Scenario", "Aimed at", "Asked", "What was seen instead")
-        note = f"Showing {DULL_MAX} of {len(dull)}; all are in run.json."
-        blocks.append(
-            Table(
-                "Faults that did not bite",
-                columns,
-                dull[:DULL_MAX],
-                note=note if len(dull) > DULL_MAX else "",
-            )
-        )
-    return blocks
+    ]
 
 
-def _row(
-    scenario: ScenarioRecord, first: FaultSummary, group: list[FaultSummary]
-) -> tuple[Inline, ...]:
+def _row(entries: list[tuple[ScenarioRecord, FaultSummary]]) -> tuple[Inline, ...]:
+    (scenario, first), group = entries[0], [fault for _, fault in entries]
     bitten = [fault for fault in group if fault.bit]
-    share = Span(
-        f"{'✓' if len(bitten) == len(group) else '?'} {len(bitten)} / {len(group)}",
-        tone="good" if len(bitten) == len(group) else "unsure",
+    all_bit = len(bitten) == len(group)
+    share = f"{'✓' if all_bit else '?'} {len(bitten)} / {len(group)}"
+    starts = [fault.from_ms for fault in group if fault.from_ms is not None]
+    ends = [fault.until_ms for fault in group if fault.until_ms is not None]
+    return (
+        (Span(first.name, tone="strong"), f" {pairs(first.parameters)}".rstrip()),
+        code(first.link),
+        scenario.name,
+        Span(share, tone="good" if all_bit else "unsure"),
+        span(min(starts, default=None), max(ends, default=None)),
+        ", ".join(sorted({fault.observer for fault in bitten if fault.observer})) or "nobody",
+        pairs(bitten[0].evidence) if bitten else "",
     )
-    starts = [f.from_ms for f in group if f.from_ms is not None]
-    ends = [f.until_ms for f in group if f.until_ms is not None]
-    observers = ", ".join(sorted({f.observer for f in bitten if f.observer})) or "nobody"
-    what = (Span(first.name, tone="strong"), f" {pairs(first.parameters)}".rstrip())
-    window = span(min(starts, default=None), max(ends, default=None))
-    evidence = pairs(bitten[0].evidence) if bitten else ""
-    return what, code(first.link), scenario.name, share, window, observers, evidence

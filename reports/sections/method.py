@@ -42,6 +42,6 @@ def method(run: Run) -> list[Block]:
         ("Settings of the target", "Value", record.settings),
     ):
         if values:
-            rows = tuple((name, code(value)) for name, value in sorted(values.items()))
-            blocks.append(Table(caption, ("Name", column), rows))
+            pairs = tuple((name, code(value)) for name, value in sorted(values.items()))
+            blocks.append(Table(caption, ("Name", column), pairs))
     return blocks

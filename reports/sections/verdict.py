@@ -34,8 +34,8 @@ def _figures(run: Run) -> Figures:
     passed = sum(s.verdict == "pass" for s in scenarios)
     held = sum(i.verdict == "pass" for i in checks)
     bit = sum(fault.bit for _, fault in run.faults)
-    found = f"in {count(len(run.findings), 'finding')}"
-    fates = f"{ok} ok · {refused} refused · {unknown} unknown"
+    found = f"in {count(len(run.findings), 'finding')}" if violations else "none seen"
+    fates = f"{ok}\u00a0ok · {refused}\u00a0refused · {unknown}\u00a0unknown"
     items = (
         Figure("violations", str(violations), found, "bad" if violations else ""),
         Figure("scenarios passed", _share(passed, len(scenarios))),
@@ -47,4 +47,4 @@ def _figures(run: Run) -> Figures:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole}"
+    return f"{part} of {whole}" if whole else "none"

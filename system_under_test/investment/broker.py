@@ -44,6 +44,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        worker_proc_alive_timeout=30,
         worker_concurrency=settings.worker_children,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,

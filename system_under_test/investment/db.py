@@ -59,6 +59,7 @@ def connect_arguments(settings: Settings) -> dict[str, object]:
         "application_name": settings.process_name,
         "connect_timeout": 2,
         "keepalives_idle": 10,
+        "tcp_user_timeout": 10_000,
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         # Every traced statement differs by its comment: server-side preparation would only cost.
         "prepare_threshold": None,

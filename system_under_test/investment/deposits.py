@@ -45,9 +45,7 @@ def request(
         )
     job_id = jobs.enqueue(connection, kind="deposit", subject_id=reference, user_id=user_id)
     return Answer.of(
-        202,
-        {"job_id": str(job_id), "status_url": status_url(job_id)},
-        location=status_url(job_id),
+        202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
     )
 
 

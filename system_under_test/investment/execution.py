@@ -138,11 +138,7 @@ def settle_claim(engine: Engine, claim: Claim, outcome: Outcome, *, settings: Se
         if not jobs.holds(connection, claim):
             return False
         settlement.settle(
-            connection,
-            investment=investment,
-            claim=claim,
-            outcome=outcome,
-            settings=settings,
+            connection, investment=investment, claim=claim, outcome=outcome, settings=settings
         )
         return True
 

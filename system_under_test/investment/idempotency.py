@@ -9,7 +9,7 @@ from uuid import UUID
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from . import db, logs
@@ -83,62 +83,54 @@ _FIND = text("""
 SELECT fingerprint, status, body, location FROM idempotency_keys
 WHERE user_id = :user_id AND route = :route AND key = :key""")
 _FIND_BY_TOKEN = text("""
-SELECT k.fingerprint, k.status, k.body, k.location
+SELECT k.id, k.fingerprint, k.status, k.body, k.location
 FROM idempotency_keys k JOIN api_tokens t ON t.user_id = k.user_id
 WHERE t.token_hash = :token_hash AND k.route = :route AND k.key = :key""")
 _STORE = text("""
 UPDATE idempotency_keys SET status = :status, body = :body, location = :location
-WHERE user_id = :user_id AND route = :route AND key = :key""")
+WHERE id = :claim_id""")
 
 
-def claim(connection: Connection, user_id: UUID, scope: Scope) -> Answer | None:
-    """Claim the key for this transaction (None), or the answer that was already given.
+def claim(connection: Connection, user_id: UUID, scope: Scope) -> int | Answer:
+    """Claim the key for this transaction (the claim's id), or the answer that was already given.
 
     A concurrent claim of the same key waits here for the first one to commit or roll back.
     """
     where = {"user_id": user_id, "route": scope.route, "key": scope.key}
     values = {"fingerprint": scope.fingerprint, "traceparent": current_traceparent()}
     try:
-        if connection.execute(_CLAIM, where | values).one_or_none() is not None:
-            return None
+        claim_id = connection.execute(_CLAIM, where | values).scalar_one_or_none()
     except DBAPIError as error:
         if db.sqlstate(error) != db.LOCK_NOT_AVAILABLE:
             raise
         raise retry_later(
             "request-in-progress", "The first request with this key is still running."
         ) from None
-    return _checked(connection.execute(_FIND, where).one(), scope)
+    if claim_id is not None:
+        return claim_id
+    return replace(_checked(connection.execute(_FIND, where).one(), scope), replayed=True)
 
 
-def store(connection: Connection, user_id: UUID, scope: Scope, answer: Answer) -> None:
+def store(connection: Connection, claim_id: int, answer: Answer) -> None:
     """Keep the final answer with the claim, in the transaction of the effect."""
-    connection.execute(
-        _STORE,
-        {
-            "user_id": user_id,
-            "route": scope.route,
-            "key": scope.key,
-            "status": answer.status,
-            "body": answer.body,
-            "location": answer.location,
-        },
-    )
+    kept = {"status": answer.status, "body": answer.body, "location": answer.location}
+    connection.execute(_STORE, kept | {"claim_id": claim_id})
 
 
-def find_answer(connection: Connection, scope: Scope) -> Answer | None:
-    """The committed answer of a request whose COMMIT got lost."""
+def find_answer(connection: Connection, scope: Scope, *, claim_id: int | None) -> Answer | None:
+    """The committed answer of a request whose COMMIT got lost; a replay if another gave it."""
     where = {"token_hash": scope.token_hash, "route": scope.route, "key": scope.key}
     row = connection.execute(_FIND_BY_TOKEN, where).one_or_none()
-    return None if row is None else replace(_checked(row, scope), replayed=False)
+    return None if row is None else replace(_checked(row, scope), replayed=row.id != claim_id)
 
 
-def _checked(row: object, scope: Scope) -> Answer:
+def _checked(row: Row, scope: Scope) -> Answer:
     if bytes(row.fingerprint) != scope.fingerprint:
         raise Problem(
             "idempotency-key-reused",
             "This key was used with another payload. Use a new key for a new request.",
         )
-    return Answer(row.status, row.body, row.location, replayed=True)
+    return Answer(row.status, row.body, row.location)
 
 
 class CacheUnavailable(Exception):  # noqa: N818

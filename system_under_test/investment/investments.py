@@ -149,15 +149,10 @@ def accept(connection: Connection, principal: Principal, investment_id: UUID) ->
     )
     move(connection, investment_id, "QUEUED")
     job_id = jobs.enqueue(
-        connection,
-        kind="execution",
-        subject_id=str(investment_id),
-        user_id=investment.user_id,
+        connection, kind="execution", subject_id=str(investment_id), user_id=investment.user_id
     )
     return Answer.of(
-        202,
-        {"job_id": str(job_id), "status_url": status_url(job_id)},
-        location=status_url(job_id),
+        202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
     )
 
 

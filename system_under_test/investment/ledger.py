@@ -142,6 +142,4 @@ def post(
     for leg in legs:
         if leg.is_cached:
             changes[leg.account_id] = changes.get(leg.account_id, 0) + leg.balance_change
-    connection.execute(
-        _CHANGE_BALANCES, {"ids": list(changes), "changes": list(changes.values())}
-    )
+    connection.execute(_CHANGE_BALANCES, {"ids": list(changes), "changes": list(changes.values())})

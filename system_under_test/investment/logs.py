@@ -50,6 +50,6 @@ def warning(event: str, **fields: object) -> None:
     _logger.warning(event, extra={"fields": fields})
 
 
-def exception(event: str, **fields: object) -> None:
-    """Log the exception that is being handled."""
-    _logger.error(event, exc_info=True, extra={"fields": fields})
+def exception(event: str, error: BaseException, **fields: object) -> None:
+    """Log an exception with its traceback."""
+    _logger.error(event, exc_info=error, extra={"fields": fields})

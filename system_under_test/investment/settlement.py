@@ -24,12 +24,7 @@ RETURNING attempts >= :max_attempts OR created_at + :review_after < clock_timest
 
 
 def settle(
-    connection: Connection,
-    *,
-    investment: Row,
-    claim: Claim,
-    outcome: Outcome,
-    settings: Settings,
+    connection: Connection, *, investment: Row, claim: Claim, outcome: Outcome, settings: Settings
 ) -> None:
     """Apply an outcome; investment and job are locked and the claim's fence was checked."""
     job_id = claim.job_id
@@ -76,12 +71,7 @@ def _capture(connection: Connection, investment: Row, executed: Executed, *, fen
     if fee:
         legs.append(ledger.credit(fee_account, fee))
     ledger.post(
-        connection,
-        kind="capture",
-        subject_id=subject_id,
-        currency=currency,
-        legs=legs,
-        fence=fence,
+        connection, kind="capture", subject_id=subject_id, currency=currency, legs=legs, fence=fence
     )
     if residual:
         ledger.post(
@@ -104,12 +94,7 @@ def _close_order(
 ) -> None:
     connection.execute(
         _CLOSE_ORDER,
-        {
-            "investment_id": investment_id,
-            "status": status,
-            "order_id": order_id,
-            "reason": reason,
-        },
+        {"investment_id": investment_id, "status": status, "order_id": order_id, "reason": reason},
     )
 
 

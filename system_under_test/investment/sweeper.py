@@ -93,8 +93,8 @@ class Sweeper:
                 except db.CommitOutcomeUnknown:
                     # Every condition is read again in the next pass, on another connection.
                     logs.warning("commit_outcome_unknown", step=step, resolved="next pass")
-                except Exception:
-                    logs.exception("sweep_row_failed", step=step)
+                except Exception as error:
+                    logs.exception("sweep_row_failed", error, step=step)
 
     def _redispatch(self, row: Row) -> None:
         parameters = self._limits | {"job_id": row.id}

@@ -48,9 +48,9 @@ def main(settings: Settings) -> None:
         with tracing.traced(task.request.get("traceparent")):
             try:
                 run_job(UUID(job_id), services=children[-1])
-            except Exception:
+            except Exception as error:
                 # Never Celery's to retry: the lease ends and the sweeper publishes the job again.
-                logs.exception("job_interrupted", job_id=job_id)
+                logs.exception("job_interrupted", error, job_id=job_id)
 
     arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-O", "fair"]
     app.worker_main(["worker", "--pool=prefork", "-Q", broker.QUEUE, *arguments])

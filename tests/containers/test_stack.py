@@ -58,6 +58,9 @@ def running(command: list[str], run_label: str) -> Iterator[Stack]:
     try:
         stack.compose("up", "-d")
         yield stack
+    except BaseException:
+        print(stack.compose("logs", "--no-color", "--tail", "20"))
+        raise
     finally:
         stack.compose("down", "--volumes", "--timeout", "2")
 

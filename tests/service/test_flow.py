@@ -70,8 +70,7 @@ def test_the_state_logs_tell_the_whole_way(service, database) -> None:
     )
     assert [row[0] for row in way] == ["PENDING", "QUEUED", "EXECUTING", "EXECUTED"]
     way = database.execute(
-        "SELECT to_state, fence FROM job_state_logs WHERE job_id = %s ORDER BY id",
-        (job["job_id"],),
+        "SELECT to_state, fence FROM job_state_logs WHERE job_id = %s ORDER BY id", (job["job_id"],)
     ).fetchall()
     assert [row[0] for row in way] == ["PENDING", "RUNNING", "SUCCEEDED"]
 

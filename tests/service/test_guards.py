@@ -51,9 +51,7 @@ def test_g2_no_release_after_a_capture(database, executed) -> None:
 
 def test_g3_no_overdraft(database, executed) -> None:
     debit = "UPDATE ledger_accounts SET balance_minor = -1 WHERE id = %(id)s"
-    message = refused(
-        database, psycopg.errors.CheckViolation, debit, id=f"L:HOLD:{executed}"
-    )
+    message = refused(database, psycopg.errors.CheckViolation, debit, id=f"L:HOLD:{executed}")
     assert "no_overdraft" in message
 
 
@@ -63,9 +61,7 @@ def test_g4_no_unbalanced_transaction(database, executed) -> None:
     one_leg = """INSERT INTO ledger_entries (tx_id, account_id, direction, amount_minor)
         SELECT max(id), 'A:CASH:EUR', 'D', 5 FROM ledger_transactions"""
     for statements in ((header,), (header, one_leg), (one_leg,)):
-        message = refused(
-            database, psycopg.errors.CheckViolation, *statements, ref=str(uuid4())
-        )
+        message = refused(database, psycopg.errors.CheckViolation, *statements, ref=str(uuid4()))
         assert "not balanced" in message
 
 

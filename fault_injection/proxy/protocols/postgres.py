@@ -274,7 +274,7 @@ class PostgresDecoder(Decoder):
             if unit.status != "N":
                 raise Undecodable("the connection is encrypted")
         for tag, body, end in self.server.feed(data, at):
-            if tag == READY or tag == COMPLETE or tag == ERROR:
+            if tag in (READY, COMPLETE, ERROR):
                 unit = self._server_message(tag, body)
                 if unit is not None:
                     done.append((unit, end))

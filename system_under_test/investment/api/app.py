@@ -17,6 +17,10 @@ from . import investments, operations, users
 from .context import Services
 
 
+# Classes of SQLSTATE that no waiting heals: bad data, broken constraint, bad statement.
+_FAULTS_OF_OURS = ("22", "23", "42")
+
+
 class TraceMiddleware:
     """Plain ASGI: makes the caller's trace current and logs each request once."""
 
@@ -82,6 +86,8 @@ def _http_error(request: Request, error: Exception) -> Response:
 def _database_error(request: Request, error: Exception) -> Response:
     """Nothing was committed: a lost COMMIT is handled where it happens."""
     state = db.sqlstate(error) if isinstance(error, DBAPIError) else None
+    if state and state[:2] in _FAULTS_OF_OURS:
+        return _internal_error(request, error)
     logs.warning("database_unavailable", error=type(error).__name__, sqlstate=state)
     return _problem_response(
         request, retry_later("unavailable", "The database cannot answer now; nothing was changed.")
@@ -89,7 +95,7 @@ def _database_error(request: Request, error: Exception) -> Response:
 
 
 def _internal_error(request: Request, error: Exception) -> Response:
-    logs.exception("internal_error", error=type(error).__name__)
+    logs.exception("internal_error", error)
     return _problem_response(
         request, Problem("internal-error", "Send the request again with the same key.")
     )

@@ -66,16 +66,21 @@ def write(
     except CacheUnavailable:
         cache_answers = False
 
+    claim_id: int | None = None
+
     def transaction(connection: Connection) -> Answer:
+        nonlocal claim_id
         principal = auth.authenticate(connection, scope.token_hash)
-        if earlier := idempotency.claim(connection, principal.user_id, scope):
-            return earlier
+        claimed = idempotency.claim(connection, principal.user_id, scope)
+        if isinstance(claimed, Answer):
+            return claimed
+        claim_id = claimed
         answer = work(connection, principal)
-        idempotency.store(connection, principal.user_id, scope, answer)
+        idempotency.store(connection, claimed, answer)
         return answer
 
     def find(connection: Connection) -> Answer | None:
-        return idempotency.find_answer(connection, scope)
+        return idempotency.find_answer(connection, scope, claim_id=claim_id)
 
     try:
         answer = db.run_with_read_back(services.engine, transaction, read_back=find, step="api")

@@ -29,11 +29,7 @@ WHERE id = :id AND (:is_admin OR user_id = :caller_id)""")
 
 def _find_own(request: Request, statement: TextClause, resource_id: UUID, *, what: str) -> Row:
     def query(connection: Connection, principal: Principal) -> Row | None:
-        where = {
-            "id": resource_id,
-            "is_admin": principal.is_admin,
-            "caller_id": principal.user_id,
-        }
+        where = {"id": resource_id, "is_admin": principal.is_admin, "caller_id": principal.user_id}
         return connection.execute(statement, where).one_or_none()
 
     row = read(request, query)

@@ -49,8 +49,7 @@ def create_user(request: Request, body: NewUser) -> Response:
         system = [ledger.cash(body.currency), ledger.fee(body.currency)]
         ledger.ensure_accounts(connection, [wallet, *system], currency=body.currency)
         connection.execute(
-            _INSERT_WALLET,
-            {"user_id": user_id, "currency": body.currency, "account_id": wallet},
+            _INSERT_WALLET, {"user_id": user_id, "currency": body.currency, "account_id": wallet}
         )
         document = {
             "user_id": str(user_id),
@@ -72,11 +71,7 @@ def get_wallet(request: Request, user_id: UUID) -> dict[str, str]:
     """The wallet's balance."""
 
     def query(connection: Connection, principal: Principal) -> dict[str, str]:
-        where = {
-            "user_id": user_id,
-            "is_admin": principal.is_admin,
-            "caller_id": principal.user_id,
-        }
+        where = {"user_id": user_id, "is_admin": principal.is_admin, "caller_id": principal.user_id}
         row = connection.execute(_FIND_WALLET, where).one_or_none()
         if row is None:
             raise Problem("not-found", "There is no such wallet, or it is not yours.")

@@ -75,7 +75,11 @@ CREATE UNIQUE INDEX ledger_transactions_one_resolution ON ledger_transactions (s
 CREATE TABLE ledger_entries (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tx_id bigint NOT NULL REFERENCES ledger_transactions (id),
-    account_id text NOT NULL REFERENCES ledger_accounts (id),
+    account_id text NOT NULL CHECK (account_id ~ '^[ALIX][:]'),
+    -- A foreign key locks the row that it points to: only client accounts are checked, for all
+    -- tenants share the system accounts.
+    client_account_id text GENERATED ALWAYS AS
+        (CASE WHEN account_id LIKE 'L%' THEN account_id END) STORED REFERENCES ledger_accounts (id),
     direction char(1) NOT NULL CHECK (direction IN ('D', 'C')),
     amount_minor bigint NOT NULL CHECK (amount_minor > 0)
 );

