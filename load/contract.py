@@ -74,14 +74,17 @@ def run_contract(
     seed: int,
     max_examples: int = 20,
     max_seconds: float = 60.0,
+    parameters: Mapping[str, str] | None = None,
     checks: tuple[str, ...] = CHECKS,
 ) -> ContractReport:
     """Fuzz every operation of an OpenAPI document (its URL, or itself) and count the answers.
 
     At most `max_examples` random requests per operation beside those that try each boundary in
     turn; no new operation begins after `max_seconds`. The seed gives the same requests.
+    `parameters` fixes values that a generator cannot guess, such as `path.user_id`.
     """
-    schema = _load(openapi, _config(base_url, headers, seed, max_examples, checks))
+    settings = _config(base_url, headers, seed, max_examples, parameters or {}, checks)
+    schema = _load(openapi, settings)
     started_ns, deadline = clock.monotonic_ns(), Deadline(max_seconds)
     tally, complete = _Tally(), True
     stream = from_schema(schema).execute()
@@ -120,6 +123,7 @@ def _config(
     headers: Mapping[str, str],
     seed: int,
     max_examples: int,
+    parameters: Mapping[str, str],
     checks: tuple[str, ...],
 ) -> SchemathesisConfig:
     return SchemathesisConfig.from_dict(
@@ -127,6 +131,7 @@ def _config(
             "seed": seed,
             "base-url": base_url,
             "headers": dict(headers),
+            "parameters": dict(parameters),
             "workers": 1,
             "request-timeout": _REQUEST_SECONDS,
             "request-retries": 0,

@@ -129,7 +129,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 POSTINGS = """
 SELECT t.id::text AS transaction, t.kind, t.subject_id AS subject, e.account_id AS account,
        (string_to_array(e.account_id, ':'))[2] AS account_class, e.direction AS side,
-       e.amount_minor, t.currency, t.xid::text::bigint AS "order"
+       e.amount_minor, t.currency, e.id AS "order"
 FROM ledger_transactions t JOIN ledger_entries e ON e.tx_id = t.id ORDER BY t.id, e.id"""
 
 BALANCES = """

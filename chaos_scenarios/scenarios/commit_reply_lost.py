@@ -27,13 +27,11 @@ def commit_reply_lost(plan: Plan) -> Story:
         link = f"{plan.entry(number)}-postgres" if accepting else "worker-postgres"
         within = "insert into outbox" if accepting else "insert into ledger_transactions"
         faults.append(
-            CommitReplyLost(
-                link=link, trace=operation.trace, operation=operation.id, within=within
-            )
+            CommitReplyLost(link=link, trace=operation.trace, operation=operation.id, within=within)
         )
     return Story(
         prepare=Load("open-investments", range(LOAD.stop), clients=12),
-        baseline=Load("execute-investments", BASELINE, clients=40, driver="locust"),
+        baseline=Load("execute-investments", BASELINE, clients=40),
         load=Load("execute-investments", LOAD, clients=40, driver="locust"),
         faults=tuple(faults),
         invariants=INVARIANTS,

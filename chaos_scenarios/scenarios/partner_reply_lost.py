@@ -23,9 +23,7 @@ def partner_reply_lost(plan: Plan) -> Story:
         prepare=Load("open-investments", NUMBERS, clients=12),
         load=Load("execute-investments", NUMBERS, clients=16),
         faults=tuple(
-            PartnerReplyLost(
-                link="worker-partner", trace=operation.trace, operation=operation.id
-            )
+            PartnerReplyLost(link="worker-partner", trace=operation.trace, operation=operation.id)
             for operation in operations
         ),
         invariants=INVARIANTS,

@@ -132,6 +132,8 @@ class Connection:
         "closed",
         "dialling",
         "down",
+        "early",
+        "ended_early",
         "exchange",
         "number",
         "opened",
@@ -158,6 +160,8 @@ class Connection:
         self.upstream_port: int | None = None
         self.opened_ns = clock.monotonic_ns()
         self.silenced_by: str | None = None
+        self.early = b""
+        self.ended_early = False
         self.opened = False
         self.closed = False
 
@@ -169,17 +173,23 @@ class Connection:
     def leg_made(self, leg: Leg) -> None:
         if leg is self.client:
             self.client_port = leg.port(peer=True)
-            # Nothing is read before there is somewhere to put it.
-            leg.transport.pause_reading()
+            leg.forward = self._keep_early
             self.dialling = asyncio.get_running_loop().create_task(self._dial())
         else:
             self.upstream_port = leg.port(peer=False)
 
+    def _keep_early(self, data: bytes) -> None:
+        """Keeps one chunk until there is somewhere to put it, and reads no more until then."""
+        # Not paused from the start: uvloop ignores a pause within connection_made.
+        self.early += data
+        self.up.source_paused = True
+        self.client.set_reading(False)
+
     async def _dial(self) -> None:
         # Outside the accept loop: an upstream that does not answer delays only its own client.
         loop = asyncio.get_running_loop()
-        host, port = self.proxy.upstream_address()
         try:
+            host, port = self.proxy.upstream_address()
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 await loop.create_connection(lambda: self.upstream, host, port)
         except (OSError, ValueError, TimeoutError) as error:
@@ -200,8 +210,12 @@ class Connection:
             self.exchange = Exchange(self, self.proxy.protocol)
         self.up.open(self.proxy.stages_of("upstream"))
         self.down.open(self.proxy.stages_of("downstream"))
-        if not self.up.source_paused:
-            self.client.set_reading(True)
+        if self.early:
+            early, self.early = self.early, b""
+            self.client.forward(early)
+        self.up.balance()
+        if self.ended_early:
+            self.up.end()
 
     def route(self) -> None:
         """Sends what each socket reads to the exchange if there is one, else to its link."""
@@ -219,6 +233,9 @@ class Connection:
         if self.silenced_by is not None:
             if leg is self.client:
                 self.drop()
+            return
+        if self.dialling is not None:
+            self.ended_early = True
             return
         if leg is self.upstream and self.exchange is not None:
             self.exchange.upstream_ended()

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Posting:
-    """One leg of one ledger transaction. `side` is `D` or `C`; `order` is the database's own
-    transaction number (`xid8`), which orders transactions that one lock serialises."""
+    """One leg of one ledger transaction. `side` is `D` or `C`. `order` is a number that was
+    assigned while the account's lock was held, so that it orders the postings of one account; 0
+    where there is none, and then only the end balance counts."""
 
     transaction: str
     kind: str

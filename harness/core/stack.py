@@ -94,7 +94,6 @@ class Stack(Protocol):
     kind: str
     run_id: str
     target: Target
-    folder: Path
     settings: Mapping[str, str]
     secrets: Mapping[str, str]
     proxies: Proxies

@@ -269,18 +269,13 @@ class Conduct:
         return after
 
 
-def _forget(_completed: Completed) -> None:
-    """Nobody keeps what the steady-state journey did."""
-
-
 def _drive(
     driver: str, job: LoadJob, stack: Stack, record: Callable[[Completed], None]
 ) -> LoadResult:
     # Drivers end by themselves when asked: a signal must not leave their clients behind.
     with interrupt.shielded():
         if driver == "locust":
-            folder = stack.folder / f"locust-{job.cast.slot}"
-            result = run_locust(job, stack.spawn, record, folder=folder, stop=interrupt.requested)
+            result = run_locust(job, stack.spawn, record, stop=interrupt.requested)
         else:
             clients = stack.target.door.clients
             result = run_threads(job, clients, record, stop=interrupt.requested)
@@ -288,10 +283,18 @@ def _drive(
     return result
 
 
-def steady_journey(stack: Stack, *, cast: Cast, number: int, seconds: float) -> None:
+def steady_journey(
+    stack: Stack,
+    *,
+    cast: Cast,
+    number: int,
+    seconds: float,
+    record: Callable[[Completed], None],
+) -> None:
     """One journey from end to end, which must succeed before anything is broken.
 
-    Raises `HarnessError` with the reason when it does not.
+    It moves money, so its operations belong in the journal. Raises `HarnessError` with the reason
+    when it does not succeed.
     """
     entries = {entry: stack.entry_url(entry) for entry in stack.target.spec.entries}
     known: dict[int, dict[str, str]] = {}
@@ -305,7 +308,7 @@ def steady_journey(stack: Stack, *, cast: Cast, number: int, seconds: float) -> 
             known=known,
             max_seconds=seconds,
         )
-        result = _drive(load.driver, job, stack, _forget)
+        result = _drive(load.driver, job, stack, record)
         if result.stopped:
             raise HarnessError(
                 "a journey without any fault did not succeed",

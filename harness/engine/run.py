@@ -16,6 +16,7 @@ from harness.core.errors import (
     StormproofError,
 )
 from harness.core.fault import Fault
+from harness.core.history import Completed
 from harness.core.journal import Journal, read
 from harness.core.records import FaultPlan, LoadPlan, PlanRecord, ScenarioPlan
 from harness.core.run_record import RunRecord
@@ -162,7 +163,7 @@ class Run:
         before = Books()
         steady = self._cast("steady-state", 0)
         for number, (name, (cast, story)) in enumerate(self.stories.items()):
-            self._require_steady_state(stack, steady, number)
+            self._require_steady_state(stack, steady, number, recorder)
             before = before if number else self._books(stack)
             if self.deadline.passed:
                 recorder.problem(name, f"not run: {self.options.max_seconds:g} s were over")
@@ -183,9 +184,15 @@ class Run:
     def _books(self, stack: Stack) -> Books:
         return self.target.door.ledger.books(dsn=stack.dsn(), urls=stack.direct_urls())
 
-    def _require_steady_state(self, stack: Stack, cast: Cast, number: int) -> None:
+    def _require_steady_state(
+        self, stack: Stack, cast: Cast, number: int, recorder: Recorder
+    ) -> None:
+        def record(completed: Completed) -> None:
+            recorder.operation(cast.scenario, "steady", completed)
+
+        seconds = min(_STEADY_SECONDS, max(1.0, self.deadline.remaining_seconds))
         try:
-            steady_journey(stack, cast=cast, number=number, seconds=_STEADY_SECONDS)
+            steady_journey(stack, cast=cast, number=number, seconds=seconds, record=record)
         except HarnessError as error:
             raise SteadyStateError(
                 "no steady state: " + error.what,

@@ -99,7 +99,8 @@ class EmbeddedStack:
 
     def entry_url(self, entry: str) -> str:
         """Where clients reach an entry: through its proxy."""
-        return f"http://127.0.0.1:{self._ports[f'link:client-{entry}']}"
+        name = entry if self._options.direct else f"link:client-{entry}"
+        return f"http://127.0.0.1:{self._ports[name]}"
 
     def direct_urls(self) -> Mapping[str, str]:
         """The addresses of listening processes past every proxy."""
@@ -125,7 +126,7 @@ class EmbeddedStack:
         values = {"host": "127.0.0.1", "port": port, "user": USER, "password": _PASSWORD}
         return link.value.format(**values, database=DATABASE)
 
-    def _environment(self, process: str, *, direct: bool = False) -> dict[str, str]:
+    def _environment(self, process: str, *, direct: bool) -> dict[str, str]:
         env = {
             name: os.environ[name]
             for name in ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME")
@@ -183,7 +184,7 @@ class EmbeddedStack:
         values = {"python": self.target.spec.python, "port": str(self._ports.get(process.name, 0))}
         values["data"] = str(self.folder / "data")
         argv = [part.format(**values) for part in process.command]
-        env = self._environment(process.name) | process.env
+        env = self._environment(process.name, direct=self._options.direct) | process.env
         self.keeper.start(Command(process.name, argv, env, self._log(process.name), restart=True))
 
     def _create_proxies(self) -> None:

@@ -13,7 +13,7 @@ class StackOptions:
 
     `proxy_argv` is a command that takes `-host` and `-port`; the composition root names it.
     Each part of the stack must be ready within `ready_seconds`. `settings` are added to the
-    target's own.
+    target's own. With `direct`, nobody is sent through a proxy, which is what benches compare with.
     """
 
     run_id: str
@@ -22,4 +22,5 @@ class StackOptions:
     edits: Sequence[Edit] = ()
     on_event: OnEvent | None = None
     ready_seconds: float = 45.0
+    direct: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from reports.content import Picture, Table
 from reports.run import Run, slug
 from reports.words import count, span
 
-CHARTS_MAX = 24
+CHARTS_MAX = 16
 POINTS_OF_A_RUN_MAX = 6_000
 
 

@@ -257,7 +257,7 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "Panel":
         scale=alt.Scale(type="log", domain=[1, 10**decades]),
         axis=alt.Axis(values=[10**i for i in range(decades + 1)], format="~s", titleX=-62),
     )
-    dots = _on("operations").mark_point(filled=True, opacity=0.85, strokeWidth=0)
+    dots = _on("operations").mark_point(filled=True, opacity=0.9)
     rings = _on("operations").mark_point(
         filled=False, shape="circle", size=110, color=palette.FAULT, strokeWidth=1.5, opacity=1
     )

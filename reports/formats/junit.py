@@ -58,10 +58,7 @@ def _scenario_suite(run: Run, scenario: ScenarioRecord) -> TestSuite:
     suite = TestSuite(_clean(scenario.name))
     properties = {"seed": str(run.record.seed), "summary": scenario.summary}
     properties |= {f"phase.{p.name}": span(p.from_ms, p.until_ms) for p in scenario.phases}
-    properties |= {
-        f"fault.{f.id}": f"{f.name} on {f.link}, {span(f.from_ms, f.until_ms)}"
-        for f in scenario.faults
-    }
+    properties |= {f"fault.{kind}": _window(group) for kind, group in _kinds(scenario)}
     _properties(suite, properties)
     name = f"{scenario.name}.conclusive"
     unsure = scenario.verdict is Verdict.INCONCLUSIVE
@@ -93,6 +90,12 @@ def _kinds(scenario: ScenarioRecord) -> list[tuple[str, list[FaultSummary]]]:
         return f"{fault.name}@{fault.link}"
 
     return [(k, list(group)) for k, group in groupby(sorted(scenario.faults, key=kind), key=kind)]
+
+
+def _window(group: list[FaultSummary]) -> str:
+    starts = [fault.from_ms for fault in group if fault.from_ms is not None]
+    ends = [fault.until_ms for fault in group if fault.until_ms is not None]
+    return span(min(starts, default=None), max(ends, default=None))
 
 
 def _bites(group: list[FaultSummary]) -> Trouble:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -54,7 +55,7 @@ class Answer:
 
     @classmethod
     def of(
-        cls, status: int, document: dict[str, object], *, location: str | None = None
+        cls, status: int, document: Mapping[str, object], *, location: str | None = None
     ) -> "Answer":
         return cls(status, json.dumps(document, separators=(",", ":")), location)
 

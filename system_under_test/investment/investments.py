@@ -40,9 +40,9 @@ SELECT id, old_state, :to_state, :reason, :evidence FROM moved""")
 _FIND_JOB = text("SELECT id FROM jobs WHERE kind = 'execution' AND subject_id = :subject_id")
 
 
-def lock(connection: Connection, investment_id: UUID) -> Row | None:
+def lock(connection: Connection, investment_id: UUID) -> Row:
     """The investment, locked. Lock order everywhere: investment, job, partner order, accounts."""
-    return connection.execute(_LOCK, {"id": investment_id}).one_or_none()
+    return connection.execute(_LOCK, {"id": investment_id}).one()
 
 
 def move(
@@ -107,7 +107,7 @@ def create(
 
 
 def _lock_own(connection: Connection, principal: Principal, investment_id: UUID) -> Row:
-    row = lock(connection, investment_id)
+    row = connection.execute(_LOCK, {"id": investment_id}).one_or_none()
     if row is None or not (principal.is_admin or row.user_id == principal.user_id):
         raise Problem("not-found", "There is no such investment, or it is not yours.")
     return row

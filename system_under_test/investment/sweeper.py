@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import db, investments, jobs, logs, settlement, tracing
@@ -79,7 +79,7 @@ class Sweeper:
             self._each(_FIND_EXHAUSTED, self._park, step="park")
             time.sleep(self._settings.sweep_tick_ms / 1000)
 
-    def _each(self, query: object, handle: Callable[[Row], None], *, step: str) -> None:
+    def _each(self, query: TextClause, handle: Callable[[Row], None], *, step: str) -> None:
         """Handle every row under its own trace; one that fails waits for the next pass."""
         try:
             rows = db.run_read(self._engine, lambda c: c.execute(query, self._limits).all())

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 
+from harness.core.cast import Cast
 from harness.core.errors import HarnessError
+from harness.core.history import Completed
 from harness.core.waits import wait_until
 from load.contract import run_contract
+from load.drivers.threads import run_threads
+from load.job import LoadJob
 from tests.load.contract_app import app
+
+PREFIX = "/api/v1/investment"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,70 @@ def test_time_is_bounded_and_said(url: str) -> None:
     )
     assert not report.complete
     assert report.seconds < 10
+
+
+def test_fixed_parameters_are_used(url: str) -> None:
+    report = run_contract(
+        f"{url}/openapi.json",
+        base_url=url,
+        headers={},
+        seed=7,
+        max_examples=5,
+        parameters={"path.number": "0"},
+    )
+    counts = {each.name: each for each in report.operations}["GET /payments/{number}"]
+    # Valid requests all carry the number that fails; malformed numbers are still tried.
+    assert counts.succeeded == 0
+    assert counts.failed >= 5
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("who", "reached"),
+    [
+        ("admin", {"POST /users", "POST /wallets/{user_id}/deposits", "GET /wallets/{user_id}"}),
+        ("user", {"POST /investments", "GET /investments/{investment_id}", "GET /jobs/{job_id}"}),
+    ],
+)
+def test_the_reference_service_keeps_its_contract(stack, who: str, reached: set[str]) -> None:
+    cast = stack.cast("contract", slot=901)
+    parameters = {} if who == "admin" else _a_users_own(stack, cast)
+    url = stack.entry_urls()["api-1"]
+    report = run_contract(
+        f"{url}{PREFIX}/openapi.json",
+        base_url=url,
+        headers={
+            "Authorization": f"Bearer {cast.admin_token() if who == 'admin' else cast.user_token(0)}"
+        },
+        seed=stack.seed,
+        max_examples=15,
+        max_seconds=40,
+        parameters=parameters,
+    )
+    assert report.complete
+    assert report.errors == ()
+    succeeded = {each.name for each in report.operations if each.succeeded}
+    assert {name.replace(" ", f" {PREFIX}") for name in reached} <= succeeded
+    assert {each.name: each.failed for each in report.operations if each.failed} == {}
+    assert report.failures == ()
+
+
+def _a_users_own(stack, cast: Cast) -> dict[str, str]:
+    done: list[Completed] = []
+    job = LoadJob(
+        workload="open-investments",
+        numbers=(0,),
+        clients=1,
+        cast=cast,
+        entries=stack.entry_urls(),
+        target=stack.target.spec.folder,
+    )
+    known = run_threads(job, stack.target.door.clients, done.append).known[0]
+    return {
+        "path.investment_id": known["investment"],
+        "path.job_id": done[1].reading.learned["job"],
+        "path.user_id": cast.user(0),
+    }
 
 
 def test_a_document_that_is_none_is_an_error(url: str) -> None:

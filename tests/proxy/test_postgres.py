@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import uuid
 
 import psycopg
@@ -141,6 +144,7 @@ def test_savepoints_do_not_end_the_transaction(api, dsn, direct):
         "SAVEPOINT",
         "INSERT",
         "ROLLBACK TO",
+        "RELEASE",
         "COMMIT",
     ]
 
@@ -193,22 +197,18 @@ def test_the_nth_occurrence_is_taken_once(api, dsn, direct):
 def test_silence_lasts_until_the_client_gives_up(api, dsn, direct):
     trace = new_trace()
     name = api.drop_reply("pg", trace=trace, kind="SELECT", then="silence")
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        generator = connection.pgconn
-        generator.send_query(traced("select 1", trace).encode())
+    with contextlib.closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        connection.pgconn.send_query(traced("select 1", trace).encode())
         with pytest.raises(TimeoutError):
-            _read(generator.socket, timeout_s=0.3)
+            _read(connection.pgconn.socket, timeout_s=0.3)
         states = api.get("/connections")["connections"]
         assert [entry["silenced_by"] for entry in states] == [name]
         api.call("DELETE", f"/proxies/pg/toxics/{name}")
         with pytest.raises(ConnectionResetError):
-            _read(generator.socket, timeout_s=3)
+            _read(connection.pgconn.socket, timeout_s=3)
 
 
 def _read(descriptor: int, *, timeout_s: float) -> bytes:
-    import os
-    import socket
-
     with socket.socket(fileno=os.dup(descriptor)) as sock:
         sock.settimeout(timeout_s)
         return sock.recv(1)

@@ -16,7 +16,6 @@ from ..settings import Settings
 from . import investments, operations, users
 from .context import Services
 
-
 # Classes of SQLSTATE that no waiting heals: bad data, broken constraint, bad statement.
 _FAULTS_OF_OURS = ("22", "23", "42")
 

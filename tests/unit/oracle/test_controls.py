@@ -81,6 +81,12 @@ def test_clients_of_the_subject_that_a_fault_hit_are_no_bystanders() -> None:
     assert world.check("bystanders-undisturbed").checked == 3
 
 
+def test_messages_of_another_phase_are_not_compared() -> None:
+    world = calm()
+    world.exchanges.append(exchange("trace-buy-2", "door-1-store", 9, phase="settle", at=90))
+    assert world.check("bystanders-undisturbed").verdict is Verdict.PASS
+
+
 def test_link_classes() -> None:
     assert link_class("api-1-postgres") == "api-postgres"
     assert link_class("client-api-12") == "client-api"

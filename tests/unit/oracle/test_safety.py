@@ -290,6 +290,44 @@ def test_before_the_recovery_window_ended_nothing_is_missing_yet() -> None:
     assert world.check("partner-agrees").verdict is Verdict.INCONCLUSIVE
 
 
+def test_an_acknowledged_purchase_may_still_be_under_way() -> None:
+    world = healthy(3, settled=False)
+    ask_in_vain(world)
+    restate(world, 2, "OPEN", terminal=False)
+    assert world.check("applied-exactly-once").verdict is Verdict.PASS
+    world.settled = True
+    found = world.check("applied-exactly-once").findings
+    assert keys(found) == {"acknowledged-without-effect"}
+
+
+def test_a_purchase_that_balances_but_lacks_legs_is_half_applied() -> None:
+    world = healthy(3)
+    drop_leg(world, "s2", "SHARES")
+    drop_leg(world, "s2", "HELD")
+    assert keys(world.check("applied-exactly-once").findings) == {"legs-missing"}
+
+
+def test_a_deposit_with_one_leg_is_half_applied() -> None:
+    world = healthy(3)
+    drop_leg(world, "t2", "BANK")
+    assert keys(world.check("applied-exactly-once").findings) == {"legs-missing"}
+
+
+def test_an_account_that_may_be_overdrawn_is_not_accused() -> None:
+    world = busy()
+    spend_early(world)
+    balance(world, may_be_negative=True)
+    assert world.check("ledger-balanced").verdict is Verdict.PASS
+
+
+def test_only_promised_kinds_must_answer_the_same() -> None:
+    world = busy()
+    op = world.operation("greet", 5, OK, OK)
+    first, second = op.attempts
+    world.change("greet/5", attempts=(first, replace(second, body_sha256="bb")))
+    assert world.check("responses-stable").verdict is Verdict.PASS
+
+
 def test_a_deposit_of_unknown_outcome_may_be_there_or_not() -> None:
     for keep in (True, False):
         world = healthy(3)
@@ -311,6 +349,15 @@ def test_where_the_order_is_unknown_only_the_end_counts() -> None:
     world = busy()
     world.postings = [replace(p, order=0) for p in reversed(world.postings)]
     assert world.check("ledger-balanced").verdict is Verdict.PASS
+    world.postings = [replace(p, order=5) if p.kind == "reserve" else p for p in world.postings]
+    world.postings = [replace(p, order=9) if p.kind == "topup" else p for p in world.postings]
+    world.post("e", "fee", "f", 0, "D PURSE:1", "C BANK", order=0)
+    found = keys(world.check("ledger-balanced").findings)
+    assert "overdrawn" in found
+    assert [f.subject for f in world.check("ledger-balanced").findings if f.key == "overdrawn"] == [
+        "PURSE:2",
+        "PURSE:3",
+    ]
 
 
 def test_without_an_earlier_snapshot_growth_is_unknown() -> None:
