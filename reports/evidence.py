@@ -130,7 +130,7 @@ def attempts(record: OperationRecord | None) -> list[Block]:
     shown = record.attempts[:ATTEMPTS_MAX]
     rows = tuple(
         (
-            str(attempt.number),
+            str(position),
             attempt.entry,
             str(attempt.sent_ns // _NS_PER_MS),
             str((attempt.done_ns - attempt.sent_ns) // _NS_PER_MS),
@@ -138,7 +138,7 @@ def attempts(record: OperationRecord | None) -> list[Block]:
             _OUTCOMES[attempt.outcome],
             attempt.error or ("replay of an earlier answer" if attempt.replayed else ""),
         )
-        for attempt in shown
+        for position, attempt in enumerate(shown, start=1)
     )
     return [
         Table(

@@ -79,3 +79,8 @@ def pairs(values: dict[str, str]) -> str:
 def repeat_command(record: RunRecord) -> str:
     """The command that repeats a run, as recorded; with the seed when nothing was recorded."""
     return record.command or f"stormproof run --seed {record.seed}"
+
+
+def short_commit(commit: str) -> str:
+    """The first twelve characters, and the `+` of a changed work tree."""
+    return commit[:12] + ("+" if len(commit) > 12 and commit.endswith("+") else "")

@@ -177,6 +177,8 @@ class Connection:
             self.dialling = asyncio.get_running_loop().create_task(self._dial())
         else:
             self.upstream_port = leg.port(peer=False)
+            # At once: the server may speak before the dialling task runs again.
+            self._open()
 
     def _keep_early(self, data: bytes) -> None:
         """Keeps one chunk until there is somewhere to put it, and reads no more until then."""
@@ -198,7 +200,6 @@ class Connection:
             return
         finally:
             self.dialling = None
-        self._open()
 
     def _open(self) -> None:
         if self.closed or self.client.lost:
@@ -234,7 +235,7 @@ class Connection:
             if leg is self.client:
                 self.drop()
             return
-        if self.dialling is not None:
+        if not self.opened:
             self.ended_early = True
             return
         if leg is self.upstream and self.exchange is not None:

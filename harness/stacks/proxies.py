@@ -67,6 +67,11 @@ class HttpProxies:
         except urllib3.exceptions.HTTPError:
             return False
 
+    def listening(self) -> dict[str, str]:
+        """Where each proxy listens, by link."""
+        with _client_lock:
+            return {name: proxy.listen for name, proxy in self._client().proxies().items()}
+
     def _url(self, path: str) -> str:
         return f"http://{self.host}:{self.port}{path}"
 

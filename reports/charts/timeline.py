@@ -61,8 +61,8 @@ class Timeline:
 
 
 def lanes(faults: Sequence[FaultSummary]) -> list[str]:
-    """One lane per kind of fault and link, in order of appearance."""
-    return list(dict.fromkeys(_lane(fault) for fault in faults))
+    """One lane per kind of fault and link that was ever in place, in order of appearance."""
+    return list(dict.fromkeys(_lane(fault) for fault in faults if fault.from_ms is not None))
 
 
 def _lane(fault: FaultSummary) -> str:
@@ -76,7 +76,7 @@ def specification(timeline: Timeline) -> Specification:
     def chart() -> alt.VConcatChart:
         domain = [_s(timeline.start_ms), _s(timeline.end_ms)]
         scale = alt.Scale(domain=domain, nice=False, zero=False)
-        fault_lanes = [_fault_lanes(timeline, scale)] if timeline.faults else []
+        fault_lanes = [_fault_lanes(timeline, scale)] if lanes(timeline.faults) else []
         panels = [_phase_band(scale), *fault_lanes, _operations(timeline, scale), _levels(scale)]
         return _styled(alt.vconcat(*panels, spacing=6))
 
@@ -247,8 +247,9 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "Panel":
     present = [fate for fate in _FATES if any(p.fate == fate for p in timeline.points)]
 
     def by_fate(part: int) -> alt.Scale:
-        return alt.Scale(domain=present, range=[_FATES[fate][part] for fate in present])
+        return alt.Scale(domain=list(_FATES), range=[look[part] for look in _FATES.values()])
 
+    legend = alt.Legend(values=present)
     # The axis ends at the first power of ten above the longest wait.
     decades = max(2, len(str(max((p.took_ms for p in timeline.points), default=1))))
     y = alt.Y(
@@ -269,9 +270,9 @@ def _operations(timeline: Timeline, scale: "alt.Scale") -> "Panel":
         dots.properties(width=_WIDTH, height=230).encode(
             x=_x(scale),
             y=y,
-            color=alt.Color("fate:N", scale=by_fate(0)),
-            shape=alt.Shape("fate:N", scale=by_fate(1)),
-            size=alt.Size("fate:N", scale=by_fate(2)),
+            color=alt.Color("fate:N", scale=by_fate(0), legend=legend),
+            shape=alt.Shape("fate:N", scale=by_fate(1), legend=legend),
+            size=alt.Size("fate:N", scale=by_fate(2), legend=legend),
         ),
         rings.transform_filter("datum.aimed").encode(x=_x(scale), y=y),
         labels.transform_filter("datum.label").encode(x=_x(scale), y=y, text="label:N"),

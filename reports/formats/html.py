@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reports.charts import palette
 from reports.run import Run
 from reports.section import Built
-from reports.words import look
+from reports.words import look, short_commit
 
 
 @cache
@@ -20,6 +20,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["short"] = short_commit
     return environment
 
 

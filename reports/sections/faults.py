@@ -22,25 +22,22 @@ def faults(run: Run) -> list[Block]:
     if not groups:
         return [Paragraph("No fault was injected in this run.")]
     rows = tuple(_row(entries) for entries in groups[:ROWS_MAX])
-    return [
-        Table(
-            "Faults by kind and place; the evidence is that of the first one that bit",
-            ("Fault", "Where", "Scenario", "Bit / tried", "In place", "Seen by", "Evidence"),
-            rows,
-            note=f"Showing {len(rows)} of {len(groups)}." if len(rows) < len(groups) else "",
-        )
-    ]
+    columns = ("Fault", "Where", "Scenario", "Bit / tried", "In place", "Seen by", "Evidence")
+    note = f"Showing {len(rows)} of {len(groups)}." if len(rows) < len(groups) else ""
+    caption = "Faults by kind and place; the evidence is that of the first one that bit"
+    return [Table(caption, columns, rows, note=note)]
 
 
 def _row(entries: list[tuple[ScenarioRecord, FaultSummary]]) -> tuple[Inline, ...]:
     (scenario, first), group = entries[0], [fault for _, fault in entries]
+    common = dict(set.intersection(*(set(fault.parameters.items()) for fault in group)))
     bitten = [fault for fault in group if fault.bit]
     all_bit = len(bitten) == len(group)
     share = f"{'✓' if all_bit else '?'} {len(bitten)} / {len(group)}"
     starts = [fault.from_ms for fault in group if fault.from_ms is not None]
     ends = [fault.until_ms for fault in group if fault.until_ms is not None]
     return (
-        (Span(first.name, tone="strong"), f" {pairs(first.parameters)}".rstrip()),
+        (Span(first.name, tone="strong"), f" {pairs(common)}".rstrip()),
         code(first.link),
         scenario.name,
         Span(share, tone="good" if all_bit else "unsure"),

@@ -28,7 +28,7 @@ def integrity(run: Run) -> list[Block]:
             "be changed or left out unless all later ones are written anew. This page was made "
             "from run.json and journal.ndjson alone, and holds no time of its own."
         ),
-        Command("Check it", f"stormproof verify runs/{run.record.run_id}"),
+        Command("Check it, in this page's directory", "stormproof analyze ."),
     ]
 
 

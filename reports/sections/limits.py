@@ -6,9 +6,10 @@ from reports.section import section
 from reports.words import count
 
 ITEMS_MAX = 40
+NOTHING = "nothing was there to be checked"
 STANDING = (
-    "A run can show that a defect is there; it can never show that none is. What holds here held "
-    "for these scenarios, faults, seed and versions."
+    "What held here held for these scenarios, faults, seed and versions; nothing follows for "
+    "others."
 )
 
 
@@ -33,11 +34,11 @@ def _from_figures(run: Run) -> list[str]:
         if dull:
             total = count(len(scenario.faults), "fault")
             items.append(f"{scenario.name}: {len(dull)} of {total} did not bite.")
+        reasons: dict[str, list[str]] = {}
         for invariant in scenario.invariants:
-            prefix = f"{scenario.name}, {invariant.name}"
-            items += [f"{prefix}: {reason}" for reason in invariant.unknown]
-            if not invariant.checked:
-                items.append(f"{prefix}: nothing was there to be checked.")
+            for reason in invariant.unknown or ([] if invariant.checked else [NOTHING]):
+                reasons.setdefault(reason, []).append(invariant.name)
+        items += [f"{scenario.name}: {why} ({', '.join(names)})." for why, names in reasons.items()]
     if not run.record.scenarios:
         items.append("No scenario was carried out, so nothing is known about the target.")
     if not run.journal.present:

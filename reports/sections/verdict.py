@@ -19,8 +19,10 @@ def verdict(run: Run) -> list[Block]:
         worst = run.findings[0]
         return [*blocks, headline(run, worst), Command("Repeat it", worst.replay)]
     reasons = [(s.name, reason) for s in record.scenarios for reason in s.reasons]
+    if len(reasons) > REASONS_MAX:
+        reasons[REASONS_MAX:] = [("", f"and {len(reasons) - REASONS_MAX} more, below")]
     if reasons:
-        blocks.append(Facts(tuple(reasons[:REASONS_MAX])))
+        blocks.append(Facts(tuple(reasons)))
     return [*blocks, Command("Repeat this run", repeat_command(record))]
 
 
@@ -31,20 +33,20 @@ def _figures(run: Run) -> Figures:
         sum(s.operations.get(key, 0) for s in scenarios) for key in ("ok", "fail", "info")
     )
     violations = sum(finding.count for finding in run.findings)
-    passed = sum(s.verdict == "pass" for s in scenarios)
-    held = sum(i.verdict == "pass" for i in checks)
-    bit = sum(fault.bit for _, fault in run.faults)
     found = f"in {count(len(run.findings), 'finding')}" if violations else "none seen"
     fates = f"{ok}\u00a0ok · {refused}\u00a0refused · {unknown}\u00a0unknown"
+    seen = "each seen by an observer" if run.faults else "no fault was tried"
     items = (
         Figure("violations", str(violations), found, "bad" if violations else ""),
-        Figure("scenarios passed", _share(passed, len(scenarios))),
-        Figure("checks held", _share(held, len(checks)), "scenario × invariant"),
-        Figure("faults that bit", _share(bit, len(run.faults)), "each seen by an observer"),
+        Figure("scenarios passed", _share([s.verdict == "pass" for s in scenarios])),
+        Figure(
+            "checks held", _share([i.verdict == "pass" for i in checks]), "scenario × invariant"
+        ),
+        Figure("faults that bit", _share([fault.bit for _, fault in run.faults]), seen),
         Figure("operations under load", str(ok + refused + unknown), fates),
     )
     return Figures(items)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole}" if whole else "none"
+def _share(held: list[bool]) -> str:
+    return f"{sum(held)} of {len(held)}" if held else "none"

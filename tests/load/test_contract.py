@@ -91,14 +91,13 @@ def test_fixed_parameters_are_used(url: str) -> None:
 )
 def test_the_reference_service_keeps_its_contract(stack, who: str, reached: set[str]) -> None:
     cast = stack.cast("contract", slot=901)
+    token = cast.admin_token() if who == "admin" else cast.user_token(0)
     parameters = {} if who == "admin" else _a_users_own(stack, cast)
     url = stack.entry_urls()["api-1"]
     report = run_contract(
         f"{url}{PREFIX}/openapi.json",
         base_url=url,
-        headers={
-            "Authorization": f"Bearer {cast.admin_token() if who == 'admin' else cast.user_token(0)}"
-        },
+        headers={"Authorization": f"Bearer {token}"},
         seed=stack.seed,
         max_examples=15,
         max_seconds=40,

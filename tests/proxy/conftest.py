@@ -47,6 +47,7 @@ class Control:
         self.host, self.port = host, port
         self.url = f"http://{host}:{port}"
         self.session = requests.Session()
+        self.since = {"messages": 0, "events": 0}
         self.client = Toxiproxy()
         self.client.update_api_consumer(host, port)
 
@@ -60,12 +61,21 @@ class Control:
         return answer.json()
 
     def messages(self, proxy: str, **query: object) -> list[dict]:
-        rest = "".join(f"&{key}={value}" for key, value in query.items())
-        found = self.get(f"/messages?limit=20000{rest}")["messages"]
-        return [message for message in found if message["proxy"] == proxy]
+        return self._records("messages", proxy, **query)
 
     def events(self, proxy: str) -> list[dict]:
-        return [e for e in self.get("/events?limit=20000")["events"] if e["proxy"] == proxy]
+        return self._records("events", proxy)
+
+    def _records(self, what: str, proxy: str, **query: object) -> list[dict]:
+        rest = "".join(f"&{key}={value}" for key, value in query.items())
+        page = self.get(f"/{what}?limit=20000&after={self.since[what]}{rest}")
+        assert page["dropped"] == 0
+        return [record for record in page[what] if record["proxy"] == proxy]
+
+    def forget_records(self) -> None:
+        """Later calls see only what is recorded from here on."""
+        for what in self.since:
+            self.since[what] = self.get(f"/{what}?after=1000000000")["last_seq"]
 
     def drop_reply(self, proxy: str, **attributes: object) -> str:
         """Arms a drop_reply toxic and returns its name."""
@@ -106,6 +116,7 @@ def control() -> Iterator[Control]:
 @pytest.fixture
 def api(control: Control) -> Iterator[Control]:
     """The shared proxy process, without any proxy before and after the test."""
+    control.forget_records()
     yield control
     assert control.process.poll() is None, "the proxy died"
     control.client.destroy_all()

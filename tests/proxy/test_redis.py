@@ -125,7 +125,7 @@ def test_published_messages_belong_to_no_unit(api, client):
         for _ in range(2):
             assert listener.get_message(timeout=3)["type"] == "unsubscribe"
         listener.ping()
-        listener.get_message(timeout=3)
+        listener.get_message(timeout=0.2)
     found = [unit["kind"] for unit in api.messages("rd") if unit["kind"] != "CLIENT"]
     assert found[-5:] == ["PUBLISH", "PUBLISH", "PUBLISH", "UNSUBSCRIBE", "PING"]
     assert found.count("SUBSCRIBE") == 1

@@ -136,7 +136,7 @@ class RedisDecoder(Decoder):
         self.client = Parser(inline=True)
         self.server = Parser(inline=False)
         self.subscribed: dict[str, set[bytes]] = {}
-        self.confirmations = 0
+        self.ever_subscribed = False
         self.expected: dict[Unit, tuple[str, int]] = {}
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
@@ -162,6 +162,7 @@ class RedisDecoder(Decoder):
         """One confirmation per channel; leaving all of them, one per subscribed channel."""
         group = name.removesuffix("SUBSCRIBE").removesuffix("UN")
         held = self.subscribed.setdefault(group, set())
+        self.ever_subscribed = True
         if "UNSUBSCRIBE" in name:
             count = len(channels) or len(held)
             held.difference_update(channels or set(held))
@@ -219,7 +220,7 @@ class RedisDecoder(Decoder):
                 self.expected[unit] = (name, left - 1)
                 return None
             del self.expected[unit]
-        elif tag == ord(">") or (first in DELIVERIES and any(self.subscribed.values())):
+        elif tag == ord(">") or (self.ever_subscribed and first in DELIVERIES):
             return None
         if unit is None:
             raise Undecodable("a reply without a request")

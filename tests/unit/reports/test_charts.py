@@ -12,6 +12,7 @@ import pytest
 import reports
 from harness.core.run_record import FaultSummary
 from reports.charts import palette
+from reports.charts.draw import picture
 from reports.charts.samples import (
     VIOLATED,
     Point,
@@ -114,6 +115,19 @@ def test_open_operations_are_counted_per_stretch() -> None:
 )
 def test_percentiles_are_exact(values: list[int], percent: int, expected: int) -> None:
     assert percentile(values, percent) == expected
+
+
+@pytest.mark.parametrize("fates", [["ok"], ["unknown"], ["ok", "refused", "unknown", VIOLATED]])
+def test_every_point_is_drawn_whatever_fates_there_are(fates: list[str]) -> None:
+    points = [replace(POINT, id=f"s/k/{n}", sent_ms=n, fate=f) for n, f in enumerate(fates * 5)]
+    drawn = picture(specification(Timeline(points, points)), name="t", title="t", description="t")
+    colours = {"ok": palette.OK, "refused": palette.REFUSED, "unknown": palette.UNKNOWN}
+    for fate in fates:
+        colour = colours.get(fate, palette.VIOLATED)
+        path = rf'<path transform="[^"]+" d="M(?!0,0[A"])[^"]+" fill="{colour}"'
+        marks = re.findall(path, drawn.svg)
+        assert len(marks) == 5 + 1, "five points and the legend's symbol"
+    assert "NaN" not in drawn.svg
 
 
 def test_faults_are_marked_by_whether_they_bit() -> None:

@@ -146,7 +146,7 @@ def test_the_verdict_comes_first_then_the_limits(
     figures = next(e for e in page.all("dl") if e.attributes["class"] == "figures")
     assert first in figures.ancestors
     assert len([dt for dt in page.all("dt") if figures in dt.ancestors]) == 5
-    assert "can never show that none is" in page.by_id("limits").text
+    assert "nothing follows for others" in page.by_id("limits").text
 
 
 def test_a_finding_says_what_where_when_and_how_to_repeat(rendered: dict[str, Path]) -> None:
