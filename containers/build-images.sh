@@ -98,7 +98,8 @@ build_base() {
   ln -s /usr/bin/python3.11 "$work/root/usr/local/bin/python"
   tar --numeric-owner -C "$work/root" -c . |
     docker import --change 'ENV LANG=C.UTF-8' --change 'CMD ["python3"]' \
-      --change "LABEL stormproof.stand-in=true stormproof.content=$content" - "$base_image" >/dev/null
+      --change "LABEL stormproof.stand-in=true stormproof.content=$content" \
+      - "$base_image" >/dev/null
   rm -rf "$work"
   trap - EXIT
 }
@@ -188,9 +189,9 @@ fetch_packages() {
     manylinux2014 manylinux_2_12 manylinux_2_5 manylinux1; do
     platforms+=(--platform "${tag}_$arch")
   done
-  "$pip" -m pip install --quiet --no-compile --root-user-action ignore --target "$folder" --python-version 3.11 \
-    --implementation cp --abi cp311 --abi abi3 --abi none "${platforms[@]}" --no-deps \
-    --only-binary :all: --require-hashes --requirement "$lock"
+  "$pip" -m pip install --quiet --no-compile --root-user-action ignore --target "$folder" \
+    --python-version 3.11 --implementation cp --abi cp311 --abi abi3 --abi none \
+    "${platforms[@]}" --no-deps --only-binary :all: --require-hashes --requirement "$lock"
 }
 
 # ours NAME IMAGE DOCKERFILE SOURCE...

@@ -9,7 +9,7 @@ import select
 import signal
 from pathlib import Path
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 from locust import User, events, task
 from locust.env import Environment
 from locust.exception import StopUser
@@ -18,7 +18,7 @@ from harness.core.history import Attempt, Completed, Operation
 from harness.core.target import load_target
 from load.drivers.stream import failure_line, operation_line, result_line
 from load.job import LoadJob
-from load.session import Session
+from load.session import Observe, Session
 
 _MILLION = 1_000_000
 
@@ -72,7 +72,7 @@ def _prepare(environment: Environment, **_: object) -> None:
     gevent.spawn(_supervise, environment, pipe, control)
 
 
-def _observe(environment: Environment):  # noqa: ANN202 - a listener of ours
+def _observe(environment: Environment) -> Observe:
     def observe(operation: Operation, attempt: Attempt) -> None:
         failed = attempt.status is None or attempt.status >= 500
         environment.events.request.fire(
@@ -96,4 +96,5 @@ def _supervise(environment: Environment, pipe: _Pipe, control: int) -> None:
     except Exception as error:
         line = failure_line(error)
     pipe.write(line)
-    environment.runner.quit()
+    if environment.runner:
+        environment.runner.quit()

@@ -5,7 +5,7 @@ from harness.core.records import OperationRecord
 from harness.core.run_record import ExampleRecord, FindingRecord
 from reports.content import Block, Facts, Inline, Span, Table, code
 from reports.run import Run, slug
-from reports.words import money, span
+from reports.words import money, sentence, span
 
 EXAMPLES_MAX = 20
 ATTEMPTS_MAX = 20
@@ -20,7 +20,7 @@ _OUTCOMES: dict[Outcome, str | Span] = {
 
 def headline(run: Run, finding: FindingRecord) -> Facts:
     """The worst finding in three lines: what broke, where, when."""
-    title = Span(finding.title, href=f"#finding-{slug(finding.id)}", tone="strong")
+    title = Span(sentence(finding.title), href=f"#finding-{slug(finding.id)}", tone="strong")
     rows: list[tuple[str, Inline]] = [("What broke", title)]
     scenario = (code(finding.scenario), " × ", code(finding.invariant))
     if not finding.examples:

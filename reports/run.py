@@ -85,13 +85,18 @@ class Run:
             named = next(
                 (self.operations[i] for i, seq in self.record_of.items() if seq in wanted), None
             )
-        return named or self._by_subject.get((finding.scenario, example.subject))
+        return named or self._about(finding.scenario, example.subject)
+
+    def _about(self, scenario: str, subject: str) -> OperationRecord | None:
+        """The operation on a subject, which a finding may name with words around the id."""
+        found = (self._by_subject.get((scenario, word)) for word in subject.split())
+        return next((record for record in found if record is not None), None)
 
     def amount_behind(self, finding: FindingRecord, example: ExampleRecord) -> tuple[int, str]:
         """Amount in minor units and currency of an example's transfer; `(0, "")` if unknown."""
         record = self.operation_behind(finding, example)
         if record is not None and not record.operation.amount_minor:
-            record = self._by_subject.get((finding.scenario, example.subject or record.subject))
+            record = self._about(finding.scenario, f"{example.subject} {record.subject}")
         return (record.operation.amount_minor, record.operation.currency) if record else (0, "")
 
     def in_scenario(self, name: str) -> Iterator[OperationRecord]:

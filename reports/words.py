@@ -72,8 +72,14 @@ def span(from_ms: int | None, until_ms: int | None) -> str:
 
 
 def pairs(values: dict[str, str]) -> str:
-    """A mapping on one line, in a stable order."""
-    return ", ".join(f"{key} = {value}" for key, value in sorted(values.items()))
+    """A mapping on one line, in a stable order, without empty values."""
+    return ", ".join(f"{key} = {value}" for key, value in sorted(values.items()) if value)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital first letter, unless it begins with a name such as `api-1`."""
+    first = text.split(maxsplit=1)[0] if text.strip() else ""
+    return text[:1].upper() + text[1:] if first.isalpha() else text
 
 
 def repeat_command(record: RunRecord) -> str:

@@ -52,7 +52,7 @@ class MoneyMachine(RuleBasedStateMachine):
         done = self._perform(self._operation("create-user", admin=True))
         assert done.outcome is Outcome.OK, _told(done)
         self.fund(_FIRST_DEPOSIT_MINOR)
-        return self.create(_FIRST_AMOUNT_MINOR)
+        return self._create(_FIRST_AMOUNT_MINOR)
 
     @rule(target=sent, amount_minor=_AMOUNTS)
     def fund(self, amount_minor: int) -> Completed:
@@ -68,12 +68,7 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule(targets=(investments, sent), amount_minor=_AMOUNTS)
     def create(self, amount_minor: int) -> Completed:
         """A new investment moves no money."""
-        operation = self._operation("create-investment", amount_minor=amount_minor)
-        operation.params["instrument"] = "FUND-A"
-        done = self._perform(operation)
-        assert done.outcome is Outcome.OK, _told(done)
-        self.states[done.reading.learned["investment"]] = "PENDING"
-        return done
+        return self._create(amount_minor)
 
     @rule(target=sent, created=investments)
     def execute(self, created: Completed) -> Completed:
@@ -122,6 +117,14 @@ class MoneyMachine(RuleBasedStateMachine):
         return self.cast.operation(
             kind, number, user=self.user, amount_minor=amount_minor, admin=admin
         )
+
+    def _create(self, amount_minor: int) -> Completed:
+        operation = self._operation("create-investment", amount_minor=amount_minor)
+        operation.params["instrument"] = "FUND-A"
+        done = self._perform(operation)
+        assert done.outcome is Outcome.OK, _told(done)
+        self.states[done.reading.learned["investment"]] = "PENDING"
+        return done
 
     def _about(self, kind: str, created: Completed) -> Operation:
         operation = self._operation(kind, amount_minor=created.operation.amount_minor)

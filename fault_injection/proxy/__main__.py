@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -45,6 +46,9 @@ async def populate(api: Api, path: Path) -> None:
 
 
 async def serve(options: argparse.Namespace) -> int:
+    # Hundreds of thousands of records live long: look for cycles less often.
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 50)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -48,8 +48,8 @@ class Exchange:
         if self.reason is None and not self.finished:
             try:
                 self.decoder.requests(data)
-            except Undecodable as error:
-                self._give_up(str(error))
+            except Exception as error:
+                self._give_up(error)
 
     def from_upstream(self, data: bytes) -> None:
         if self.finished:
@@ -64,8 +64,8 @@ class Exchange:
             try:
                 for unit, _ in self.decoder.replies(data):
                     self._record(unit)
-            except Undecodable as error:
-                self._give_up(str(error))
+            except Exception as error:
+                self._give_up(error)
 
     def _guard(self, data: bytes) -> None:
         """Delivers reply by reply, each only when no toxic wants it."""
@@ -75,8 +75,8 @@ class Exchange:
                 if self._replied(unit, data[start:end]):
                     return
                 start = end
-        except Undecodable as error:
-            self._give_up(str(error))
+        except Exception as error:
+            self._give_up(error)
             self._deliver(data[start:])
             return
         if start < len(data):
@@ -136,9 +136,13 @@ class Exchange:
             unit.connection = self.connection
             self.hub.messages.append(unit)
 
-    def _give_up(self, reason: str) -> None:
-        """From here on the connection carries bytes, and says so."""
-        self.reason = reason
+    def _give_up(self, error: Exception) -> None:
+        """From here on the connection carries bytes, and says so.
+
+        Even a decoder's own defect must not cut a connection: it would look like the service's.
+        """
+        known = isinstance(error, Undecodable)
+        self.reason = str(error) if known else f"the decoder failed: {error!r}"
         self._publish(self.decoder.abandoned())
         self._deliver(b"")
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import signal
 import sys
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from typing import Protocol
 
 from harness.core.errors import DeadlineError, HarnessError
 from harness.core.history import Completed
+from harness.core.stack import Child
 from harness.core.waits import Deadline, wait_until
 from load.drivers.stream import read_line
 from load.job import LoadJob, LoadResult
@@ -25,21 +27,6 @@ _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _CHUNK_BYTES = 1 << 18
 _LOG_TAIL_BYTES = 2_000
-
-
-class Child(Protocol):
-    """A started process, as `subprocess.Popen` offers it."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-
-    def kill(self) -> None:
-        """End it."""
 
 
 class Spawn(Protocol):
@@ -187,8 +174,9 @@ def _environment(job: LoadJob, folder: Path, results: int, control: int) -> dict
 
 
 def _reap(process: Child) -> None:
-    for end in (lambda: None, process.terminate, process.kill):
-        end()
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None and process.poll() is None:
+            os.kill(process.pid, number)
         with contextlib.suppress(DeadlineError):
             wait_until(
                 lambda: process.poll() is not None,

@@ -5,7 +5,7 @@ from reports.content import Block, Command, Facts, Group, Paragraph, Span
 from reports.evidence import attempts, evidence, examples
 from reports.run import Run, slug
 from reports.section import section
-from reports.words import count
+from reports.words import count, sentence
 
 FINDINGS_MAX = 50
 
@@ -34,4 +34,5 @@ def _finding(run: Run, finding: FindingRecord) -> Group:
     scenario = Span(finding.scenario, href=f"#scenario-{slug(finding.scenario)}")
     found = count(finding.count, "violation")
     kicker = (f"{run.kind_of(finding)} · ", scenario, f" × {finding.invariant} · {found}")
-    return Group(finding.title, tuple(blocks), f"finding-{slug(finding.id)}", kicker, "bad")
+    title, anchor = sentence(finding.title), f"finding-{slug(finding.id)}"
+    return Group(title, tuple(blocks), anchor, kicker, "bad")

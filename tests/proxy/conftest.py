@@ -199,7 +199,11 @@ def postgres_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         stdout=subprocess.DEVNULL,
     )
     port = free_port()
-    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(data), "fsync": "off"}
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": str(data),
+        "fsync": "off",
+    }
     server = subprocess.Popen(
         [*_as_nobody(), str(binaries / "postgres"), "-D", str(data / "pg"), "-p", str(port)]
         + [part for key, value in options.items() for part in ("-c", f"{key}={value}")],

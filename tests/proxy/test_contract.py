@@ -20,7 +20,9 @@ def error(answer) -> tuple[int, str]:
 
 
 def create(api, **fields):
-    return api.call("POST", "/proxies", {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"} | fields)
+    return api.call(
+        "POST", "/proxies", {"listen": "127.0.0.1:0", "upstream": "127.0.0.1:9"} | fields
+    )
 
 
 def test_the_official_python_client(api, peer):

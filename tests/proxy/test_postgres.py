@@ -157,6 +157,12 @@ def test_two_traces_in_one_transaction_share_its_commit(api, dsn, direct):
         connection.commit()
     assert kinds(api.messages("pg", trace=first)) == ["BEGIN", "SELECT"]
     assert kinds(api.messages("pg", trace=second)) == ["SELECT"]
+    third = new_trace()
+    with psycopg.connect(dsn, autocommit=True) as connection, connection.pipeline():
+        connection.execute(traced("select 3", third))
+        connection.execute(traced("select 4", second))
+    assert api.messages("pg", trace=third) == []
+    assert api.messages("pg")[-1]["fingerprint"] == "select ?"
 
 
 def test_a_dropped_commit_reply_leaves_the_row_and_the_bystander(api, dsn, direct):
@@ -239,9 +245,10 @@ def test_a_large_result_and_a_long_statement_pass_unbuffered(api, dsn):
 
 
 def test_notifications_belong_to_no_unit(api, dsn):
-    with psycopg.connect(dsn, autocommit=True) as listener, psycopg.connect(
-        dsn, autocommit=True
-    ) as sender:
+    with (
+        psycopg.connect(dsn, autocommit=True) as listener,
+        psycopg.connect(dsn, autocommit=True) as sender,
+    ):
         listener.execute("listen wire")
         sender.execute("notify wire, 'hello'")
         (notice,) = listener.notifies(timeout=3, stop_after=1)

@@ -33,8 +33,8 @@ def kinds(units: list[dict]) -> list[str]:
 
 def test_commands_pair_with_replies(api, client):
     client.set(f"user:{uuid.uuid4()}:42", "v")
+    client.lpush("k", 1)
     with pytest.raises(redis.ResponseError):
-        client.lpush("k", 1)
         client.hget("k", "f")
     with client.pipeline(transaction=False) as pipe:
         pipe.get("a")

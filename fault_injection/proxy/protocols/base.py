@@ -38,6 +38,8 @@ class Unit(Record):
     status: str | int | None = None
     transaction: Transaction | None = None
     requested: bool = False
+    # Statements of two traces in one request: the unit is shared.
+    mixed: bool = False
     connection: Connection | None = None
     seq: int = 0
 
@@ -80,6 +82,7 @@ class Transaction:
         """Learns from a unit's request; two traces in one transaction make the rest shared."""
         if len(self.fingerprints) < FINGERPRINTS_PER_TRANSACTION:
             self.fingerprints[unit.fingerprint] = None
+        self.mixed = self.mixed or unit.mixed
         if unit.trace is not None and unit.trace != self.trace:
             self.mixed = self.mixed or self.trace is not None
             self.trace = unit.trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from fault_injection.proxy import clock
@@ -9,6 +10,7 @@ from fault_injection.proxy.errors import Undecodable
 from fault_injection.proxy.protocols.base import HEAD_LIMIT, Context, Decoder, Unit
 from fault_injection.proxy.protocols.text import find_marker, find_trace, http_target
 
+_FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding)[ \t]*:([^\r\n]*)", re.IGNORECASE)
 MAX_HEAD = 64 * 1024
 MAX_CHUNK_LINE = 4096
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
@@ -18,13 +20,12 @@ class Message:
     """Follows one direction: a head, then a body by length, by chunks, or until the end."""
 
     HEAD, LENGTH, CHUNK_LINE, CHUNK, TRAILERS, UNTIL_END = range(6)
-    __slots__ = ("buffer", "left", "scanned", "state")
+    __slots__ = ("buffer", "left", "state")
 
     def __init__(self) -> None:
         self.state = self.HEAD
         self.buffer = bytearray()
         self.left = 0
-        self.scanned = 0
 
     def read_head(self, data: bytes, at: int) -> tuple[bytes | None, int]:
         """The head if the chunk completes it, and the offset after what was taken."""
@@ -32,6 +33,9 @@ class Message:
             # Empty lines before a message are allowed.
             while at < len(data) and data[at] in b"\r\n":
                 at += 1
+            end = data.find(b"\r\n\r\n", at)
+            if end >= 0:
+                return data[at:end], end + 4
         have = len(self.buffer)
         self.buffer += data[at:]
         end = self.buffer.find(b"\r\n\r\n", max(0, have - 3))
@@ -208,6 +212,5 @@ class HttpDecoder(Decoder):
 
 
 def _headers(head: bytes) -> dict[bytes, bytes]:
-    lines = head.split(b"\r\n")[1:]
-    pairs = (line.partition(b":") for line in lines)
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+    """The headers that frame a body."""
+    return {name.lower(): value.strip() for name, value in _FRAMING.findall(head)}

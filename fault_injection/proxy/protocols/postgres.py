@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fault_injection.proxy import clock
 from fault_injection.proxy.errors import Undecodable
@@ -18,6 +17,7 @@ from fault_injection.proxy.protocols.base import (
 )
 from fault_injection.proxy.protocols.text import (
     FINGERPRINT_LIMIT,
+    Sql,
     find_marker,
     find_trace,
     sql,
@@ -26,6 +26,7 @@ from fault_injection.proxy.protocols.text import (
 
 CLIENT_TAGS: Final = frozenset(b"QPBDECSHXFpdcf")
 SERVER_TAGS: Final = frozenset(b"RSKZTDCE123nstIANGHWVvcd")
+CLIENT_SHOWN: Final = frozenset(b"QPBDECSHcf")
 CLIENT_TEXT: Final = frozenset(b"QPBEC")
 SERVER_TEXT: Final = frozenset(b"ZCE")
 (Q, P, B, D, E, C, S, H, X, COPY_DONE, COPY_FAIL) = b"QPBDECSHXcf"
@@ -37,23 +38,23 @@ STATEMENTS_LIMIT = 10_000
 _LENGTH = struct.Struct(">I")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A parsed statement, remembered by its name."""
 
-    kinds: tuple[str, ...]
-    kind: str
-    fingerprint: str
+    sql: Sql
     trace: str | None
 
 
 class Framer:
     """Cuts one direction into messages, keeping only the text of the tags that matter."""
 
-    __slots__ = ("body", "header", "left", "tag", "tags", "text")
+    __slots__ = ("body", "header", "left", "shown", "tag", "tags", "text")
 
-    def __init__(self, tags: frozenset[int], text: frozenset[int]) -> None:
+    def __init__(
+        self, tags: frozenset[int], *, shown: frozenset[int], text: frozenset[int]
+    ) -> None:
         self.tags = tags
+        self.shown = shown
         self.text = text
         self.header = b""
         self.tag = 0
@@ -63,10 +64,10 @@ class Framer:
     def feed(self, data: bytes, at: int) -> list[tuple[int, bytes, int]]:
         """Messages completed by the chunk: tag, text, and the offset of their end."""
         messages = []
-        size = len(data)
+        size, tags, text, shown = len(data), self.tags, self.text, self.shown
         while at < size:
             if self.left < 0:
-                if not self.header and size - at >= 5:
+                if size - at >= 5 and not self.header:
                     tag, length = data[at], _LENGTH.unpack_from(data, at + 1)[0]
                     at += 5
                 else:
@@ -77,12 +78,12 @@ class Framer:
                         break
                     tag, length = self.header[0], _LENGTH.unpack_from(self.header, 1)[0]
                     self.header = b""
-                if tag not in self.tags or not 4 <= length <= MAX_MESSAGE:
+                if tag not in tags or not 4 <= length <= MAX_MESSAGE:
                     raise Undecodable(f"not a PostgreSQL message: tag {tag}, length {length}")
                 end = at + length - 4
                 if end <= size:
-                    body = clip(data, at, end) if tag in self.text else b""
-                    messages.append((tag, body, end))
+                    if tag in shown:
+                        messages.append((tag, clip(data, at, end) if tag in text else b"", end))
                     at = end
                     continue
                 self.tag, self.left = tag, length - 4
@@ -98,7 +99,8 @@ class Framer:
             clip_buffer(self.body)
         self.left -= end - at
         if self.left == 0:
-            messages.append((self.tag, bytes(self.body), end))
+            if self.tag in self.shown:
+                messages.append((self.tag, bytes(self.body), end))
             self.left = -1
         return end
 
@@ -111,8 +113,8 @@ class PostgresDecoder(Decoder):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.startup: bytearray | None = bytearray()
-        self.client = Framer(CLIENT_TAGS, CLIENT_TEXT)
-        self.server = Framer(SERVER_TAGS, SERVER_TEXT)
+        self.client = Framer(CLIENT_TAGS, shown=CLIENT_SHOWN, text=CLIENT_TEXT)
+        self.server = Framer(SERVER_TAGS, shown=SERVER_TEXT, text=SERVER_TEXT)
         self.current: Unit | None = None
         self.executed: list[Statement] = []
         self.parsed: list[Statement] = []
@@ -215,8 +217,7 @@ class PostgresDecoder(Decoder):
 
     @staticmethod
     def _statement(text: bytes) -> Statement:
-        known = sql(without_comment(text))
-        return Statement(known.kinds, known.kind, known.fingerprint, find_trace(text))
+        return Statement(sql(without_comment(text)), find_trace(text))
 
     def _mark(self, text: bytes) -> None:
         if self.context.markers and self.current.attribution is None:
@@ -236,23 +237,31 @@ class PostgresDecoder(Decoder):
         return unit
 
     def _describe(self, unit: Unit, statements: list[Statement]) -> None:
-        unit.kind = statements[0].kind
+        unit.kind = statements[0].sql.kind
         fingerprints: list[str] = []
         for statement in statements:
-            if statement.fingerprint not in fingerprints[-1:]:
-                fingerprints.append(statement.fingerprint)
-            if statement.kind in ("COMMIT", "ROLLBACK"):
-                unit.kind = statement.kind
-            if statement.trace is not None and unit.attribution in (None, "marker"):
-                own = not self.extended or any(statement is parsed for parsed in self.parsed)
-                unit.belongs_to(statement.trace, "text" if own else "learned")
-        unit.fingerprint = "; ".join(fingerprints)[:FINGERPRINT_LIMIT]
+            known = statement.sql
+            if known.fingerprint not in fingerprints[-1:]:
+                fingerprints.append(known.fingerprint)
+            if known.kind in ("COMMIT", "ROLLBACK"):
+                unit.kind = known.kind
+            if statement.trace is None or statement.trace == unit.trace:
+                continue
+            if unit.attribution in ("text", "learned"):
+                unit.mixed = True
+            own = not self.extended or any(statement is parsed for parsed in self.parsed)
+            unit.belongs_to(statement.trace, "text" if own else "learned")
+        if unit.mixed:
+            unit.trace = unit.attribution = None
+        one = len(fingerprints) == 1
+        text = fingerprints[0] if one else "; ".join(fingerprints)[:FINGERPRINT_LIMIT]
+        unit.fingerprint = text
 
     def _follow_transaction(self, unit: Unit) -> None:
         """Foretells the transaction's state, so that pipelined requests know theirs."""
         ended = False
         for statement in self.executed:
-            for kind in statement.kinds:
+            for kind in statement.sql.kinds:
                 if kind == "BEGIN" and self.transaction is None:
                     self.begin()
                     ended = False
@@ -274,10 +283,9 @@ class PostgresDecoder(Decoder):
             if unit.status != "N":
                 raise Undecodable("the connection is encrypted")
         for tag, body, end in self.server.feed(data, at):
-            if tag in (READY, COMPLETE, ERROR):
-                unit = self._server_message(tag, body)
-                if unit is not None:
-                    done.append((unit, end))
+            unit = self._server_message(tag, body)
+            if unit is not None:
+                done.append((unit, end))
         return done
 
     def _negotiating(self, answer: int) -> bool:

@@ -6,13 +6,20 @@ from typing import Final
 
 from fault_injection.proxy import clock
 from fault_injection.proxy.errors import Undecodable
-from fault_injection.proxy.protocols.base import Context, Decoder, Unit, clip_buffer
-from fault_injection.proxy.protocols.text import find_marker, find_trace, without_ids
+from fault_injection.proxy.protocols.base import Context, Decoder, Unit, clip, clip_buffer
+from fault_injection.proxy.protocols.text import (
+    command_name,
+    find_marker,
+    find_trace,
+    key_pattern,
+)
 
 MAX_LINE = 64 * 1024
 MAX_BULK = 1 << 30
 MAX_DEPTH = 64
 ITEMS_LIMIT = 32
+ARRAY: Final = ord("*")
+STRING: Final = ord("$")
 SIMPLE: Final = frozenset(b"+-:_,#(")
 BULK: Final = frozenset(b"$!=")
 AGGREGATE: Final = frozenset(b"*%~>|")
@@ -42,6 +49,12 @@ class Parser:
         """Values completed by the chunk: type, items, and the offset of their end."""
         values, at, size = [], 0, len(data)
         while at < size:
+            if self.bulk is None and not self.depth and not self.line:
+                whole = None if self.inline and data[at] != ARRAY else _whole(data, at)
+                if whole is not None:
+                    values.append(whole)
+                    at = whole[2]
+                    continue
             if self.bulk is not None:
                 end = min(at + self.bulk_left, size)
                 self.bulk += data[at:end]
@@ -119,6 +132,41 @@ class Parser:
         return True
 
 
+def _whole(data: bytes, at: int) -> tuple[int, list[bytes], int] | None:
+    """The common values, when the chunk has all of one: no state, a tenth of the time."""
+    tag = data[at]
+    end = data.find(b"\r\n", at)
+    if end < 0:
+        return None
+    if tag in SIMPLE:
+        return tag, [data[at + 1 : end]], end + 2
+    if tag == ARRAY:
+        count = data[at + 1 : end]
+        at = end + 2
+        if not count.isdigit() or not 0 < int(count) <= ITEMS_LIMIT:
+            return None
+        wanted = int(count)
+    elif tag == STRING:
+        wanted = 1
+    else:
+        return None
+    items, size = [], len(data)
+    for _ in range(wanted):
+        end = data.find(b"\r\n", at)
+        if end < 0 or data[at] != STRING:
+            return None
+        length = data[at + 1 : end]
+        if not length.isdigit():
+            return None
+        start = end + 2
+        end = start + int(length)
+        at = end + 2
+        if at > size:
+            return None
+        items.append(clip(data, start, end))
+    return tag, items, at
+
+
 def _count(line: bytes) -> int:
     try:
         return int(line[1:])
@@ -140,18 +188,18 @@ class RedisDecoder(Decoder):
         self.expected: dict[Unit, tuple[str, int]] = {}
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
-        return [(self._command(items), end) for _, items, end in self.client.feed(data)]
+        # An empty array is no command: Redis ignores it.
+        return [(self._command(items), end) for _, items, end in self.client.feed(data) if items]
 
     def _command(self, items: list[bytes]) -> Unit:
-        name = items[0].decode("ascii", "replace").upper()
+        name = command_name(items[0])
         if name in UNPAIRED or (name == "CLIENT" and items[1:2] and items[1].upper() == b"REPLY"):
             raise Undecodable(f"{name} breaks the pairing of replies")
         unit = self.open_unit()
         unit.kind, unit.fingerprint, unit.requested = name, name, True
         if len(items) > 1 and name not in KEYLESS:
             at = 3 if name in ("EVAL", "EVALSHA", "FCALL") and len(items) > 3 else 1
-            key = items[at][:256].decode("utf-8", "replace")
-            unit.fingerprint = f"{name} {without_ids(key)}"
+            unit.fingerprint = f"{name} {key_pattern(items[at][:256])}"
         if name in SUBSCRIPTIONS:
             self._subscription(unit, name, items[1:])
         self._attribute(unit, items)
@@ -213,8 +261,8 @@ class RedisDecoder(Decoder):
         """The unit that a value completes; pushed values complete none."""
         unit = self.head
         first = items[0] if items else b""
-        expected = self.expected.get(unit) if unit is not None else None
-        if expected is not None and first.decode("ascii", "replace").lower() == expected[0]:
+        expected = self.expected.get(unit) if self.expected else None
+        if expected is not None and command_name(first).lower() == expected[0]:
             name, left = expected
             if left > 1:
                 self.expected[unit] = (name, left - 1)
@@ -225,7 +273,8 @@ class RedisDecoder(Decoder):
         if unit is None:
             raise Undecodable("a reply without a request")
         self.pending.popleft()
-        self.expected.pop(unit, None)
+        if expected is not None:
+            self.expected.pop(unit, None)
         unit.reply_ns = clock.monotonic_ns()
         if tag in b"-!":
             unit.status = first.partition(b" ")[0].decode("utf-8", "replace")

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 FINGERPRINT_LIMIT = 4096
 CACHE_SIZE = 4096
+MIN_TRACEPARENT = len("traceparent=00-") + 32 + len("-") + 16 + len("-")
 
 _TRACE = re.compile(rb"traceparent[\s\"'\\:=,\[]{1,16}[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-")
 _SQL_TOKEN = re.compile(
@@ -30,6 +31,8 @@ _SQL_KINDS = {"START": "BEGIN", "END": "COMMIT", "ABORT": "ROLLBACK"}
 
 def find_trace(text: bytes | bytearray) -> str | None:
     """The trace id of the first W3C traceparent in a text."""
+    if len(text) < MIN_TRACEPARENT:
+        return None
     at = text.find(b"traceparent")
     if at < 0:
         return None
@@ -51,15 +54,9 @@ class Sql:
     """The verb and the fingerprint of a query string, which may hold several statements."""
 
     kinds: tuple[str, ...]
+    # The end of a transaction if there is one, else the first verb.
+    kind: str
     fingerprint: str
-
-    @property
-    def kind(self) -> str:
-        """The end of a transaction if there is one, else the first verb."""
-        for kind in self.kinds:
-            if kind in ("COMMIT", "ROLLBACK"):
-                return kind
-        return self.kinds[0]
 
 
 def _sql_token(found: re.Match[str]) -> str:
@@ -88,7 +85,8 @@ def sql(text: bytes) -> Sql:
     statements = [part for raw in plain.split(";") if (part := raw.strip().lower())]
     statements = [_SAVEPOINT.sub(r"\1 ?", statement) for statement in statements]
     kinds = tuple(_sql_kind(statement) for statement in statements) or ("EMPTY",)
-    return Sql(kinds, "; ".join(statements)[:FINGERPRINT_LIMIT])
+    kind = next((kind for kind in kinds if kind in ("COMMIT", "ROLLBACK")), kinds[0])
+    return Sql(kinds, kind, "; ".join(statements)[:FINGERPRINT_LIMIT])
 
 
 def _sql_kind(statement: str) -> str:
@@ -103,6 +101,16 @@ def _sql_kind(statement: str) -> str:
 def without_ids(text: str) -> str:
     """The text with UUIDs, long hexadecimal words and numbers replaced by `{id}`."""
     return _ID.sub("{id}", text)[:FINGERPRINT_LIMIT]
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def key_pattern(key: bytes) -> str:
+    return without_ids(key.decode("utf-8", "replace"))
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def command_name(word: bytes) -> str:
+    return word[:64].decode("ascii", "replace").upper()
 
 
 def http_target(target: str) -> str:

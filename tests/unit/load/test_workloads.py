@@ -56,6 +56,16 @@ def test_execute_investments_differs_from_what_came_before() -> None:
     assert len({operation.trace for operation in opened + executed}) == len(ids)
 
 
+def test_every_tenth_execution_is_repeated_with_the_old_key() -> None:
+    known = {10: {"investment": "i"}}
+    journey = workload_named("execute-investments")(CAST, 10, known, {})
+    (first, _, again), learned = play(journey, {"job": "k"}, {}, {"job": "k"})
+    assert (again.kind, again.key, again.params) == (first.kind, first.key, first.params)
+    assert again.id != first.id
+    assert again.trace != first.trace
+    assert learned == {"job": "k"}
+
+
 def test_execute_one_investment_by_rounds() -> None:
     known = {number: {"investment": f"i{number}"} for number in range(4)}
     function = workload_named("execute-one-investment")

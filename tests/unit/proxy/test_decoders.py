@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import pytest
@@ -205,21 +206,21 @@ def test_every_split_gives_the_same_units(protocol, points):
         st.tuples(
             st.booleans(),
             st.binary(max_size=80)
-            | st.sampled_from([part for pairs in DIALOGUES.values() for pair in pairs for part in pair])
+            | st.sampled_from(
+                [part for pairs in DIALOGUES.values() for pair in pairs for part in pair]
+            ),
         ),
         max_size=12,
     )
 )
 def test_garbage_is_refused_and_never_crashes(protocol, chunks):
     decoder = DECODERS[protocol](Hub())
-    try:
+    with contextlib.suppress(Undecodable):
         for from_client, data in chunks:
             done = decoder.requests(data) if from_client else decoder.replies(data)
             for unit, _ in done:
                 if not from_client:
                     decoder.settle(unit)
-    except Undecodable as error:
-        assert str(error)
     decoder.abandoned()
     assert not decoder.pending
 

@@ -20,7 +20,11 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
     ("text", "kind", "fingerprint"),
     [
         ("SELECT  1.5,\n 'a''b' -- x", "SELECT", "select ?, ?"),
-        ("/* lead */ Update T set a=$1 where b = E'\\''", "UPDATE", "update t set a=$1 where b = ?"),
+        (
+            "/* lead */ Update T set a=$1 where b = E'\\''",
+            "UPDATE",
+            "update t set a=$1 where b = ?",
+        ),
         ("select '/* no comment */', $q$ it's $q$", "SELECT", "select ?, ?"),
         ("start transaction", "BEGIN", "start transaction"),
         ("END", "COMMIT", "end"),
@@ -54,7 +58,9 @@ def test_http_target():
     assert http_target("/jobs/12/x9/deadbeefdeadbeef?q=1") == "/jobs/{id}/x9/{id}?q=?"
 
 
-@pytest.mark.parametrize(("value", "shown"), [(1.0, 1), (0.3, 0.3), (-7, -7), (0.123456789, 0.12345679)])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.0, 1), (0.3, 0.3), (-7, -7), (0.123456789, 0.12345679)]
+)
 def test_numbers_as_go_prints_them(value, shown):
     assert json_number(value) == shown
 
@@ -94,7 +100,9 @@ def test_drop_reply_chooses_by_everything_at_once():
     transaction = Transaction(1)
     unit("INSERT", "insert into ledger", TRACE, transaction)
     commit = unit("COMMIT", "commit", None, transaction)
-    toxic = DropReply("d", "downstream", 1.0, {"trace": TRACE, "kind": "commit", "within": "ledger"})
+    toxic = DropReply(
+        "d", "downstream", 1.0, {"trace": TRACE, "kind": "commit", "within": "ledger"}
+    )
     assert commit.attribution == "transaction"
     assert toxic.matches(commit)
     assert not toxic.matches(unit("COMMIT", "commit", TRACE))

@@ -10,7 +10,7 @@ from harness.core.errors import HarnessError
 from reports.content import Paragraph, plain
 from reports.run import Run, load, slug
 from reports.section import build, section, sections
-from reports.words import count, money, span
+from reports.words import count, money, pairs, sentence, short_commit, span
 from tests.unit.reports.samples import failing, passing
 
 FOLDER = Path(reports.section.__file__).with_name("sections")
@@ -67,6 +67,8 @@ def test_an_amount_is_found_through_the_subject_when_no_operation_is_named(tmp_p
     finding = run.findings[0]
     bare = finding.examples[0].model_copy(update={"operation": "", "records": []})
     assert run.amount_behind(finding, bare) == (354920054, "EUR")
+    wordy = bare.model_copy(update={"subject": f"investment {bare.subject} of EUR"})
+    assert run.amount_behind(finding, wordy) == (354920054, "EUR")
     nobody = bare.model_copy(update={"subject": "nobody"})
     assert run.amount_behind(finding, nobody) == (0, "")
 
@@ -90,6 +92,10 @@ def test_words() -> None:
     assert count(0, "fault") == "0 faults"
     assert span(None, None) == "never in place"
     assert span(1_005, None) == "1.005 s – not ended"
+    assert sentence("the sums differ") == "The sums differ"
+    assert sentence("api-1 did not answer") == "api-1 did not answer"
+    assert pairs({"b": "2", "a": "1", "c": ""}) == "a = 1, b = 2"
+    assert short_commit("70d1c21059bb62f144aa+") == "70d1c21059bb+"
     assert slug(" a/b <c>\n") == "a-b-c"
     assert slug("<>") == "unnamed"
     assert plain(("a", reports.content.code("b"))) == "ab"
