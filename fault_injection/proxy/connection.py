@@ -132,6 +132,7 @@ class Connection:
         "closed",
         "dialling",
         "down",
+        "dropped",
         "early",
         "ended_early",
         "exchange",
@@ -160,6 +161,7 @@ class Connection:
         self.upstream_port: int | None = None
         self.opened_ns = clock.monotonic_ns()
         self.silenced_by: str | None = None
+        self.dropped = False
         self.early = b""
         self.ended_early = False
         self.opened = False
@@ -171,6 +173,10 @@ class Connection:
         return self.opened and not self.closed
 
     def leg_made(self, leg: Leg) -> None:
+        if self.dropped:
+            # The proxy was stopped between the accept and this call.
+            leg.abort(reset=False)
+            return
         if leg is self.client:
             self.client_port = leg.port(peer=True)
             leg.forward = self._keep_early
@@ -258,6 +264,7 @@ class Connection:
         self._abort(reset=True)
 
     def _abort(self, *, reset: bool) -> None:
+        self.dropped = True
         if self.dialling is not None:
             self.dialling.cancel()
         self.up.discard()

@@ -61,6 +61,7 @@ class Proxy:
     def _accept(self) -> asyncio.Protocol:
         self.accepted += 1
         connection = Connection(self, self.accepted)
+        connection.dropped = not self.enabled
         self.connections.add(connection)
         return connection.client
 

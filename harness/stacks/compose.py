@@ -119,6 +119,8 @@ class ComposeStack:
             source = folder / "target"
             source.mkdir()
             make_copy(self.target.spec, self._options.edits, source)
+            # Containers run as another user, who must be able to read the copy.
+            folder.chmod(0o711)
             for process in self.target.spec.processes:
                 services[process.name]["volumes"] = [f"{source}:{_SOURCE_IN_IMAGE}:ro"]
         path = folder / "override.json"

@@ -30,7 +30,7 @@ class Stack:
         self.command = [*command, "-p", run_label, "-f", str(ROOT / "docker-compose.chaos.yml")]
         self.environment = os.environ | {
             "STORMPROOF_RUN_ID": run_label,
-            "STORMPROOF_ADMIN_TOKEN": ADMIN_TOKEN,
+            "INVESTMENT_ADMIN_TOKEN": ADMIN_TOKEN,
         }
 
     def compose(self, *arguments: str) -> str:
