@@ -91,7 +91,7 @@ def one_rate(stack: EmbeddedStack, clients: int, *, slot: int) -> float:
     # Users and deposits are preparation; what is timed is create and execute.
     for workload in ("fund-users", "create-and-execute"):
         job = LoadJob.of(
-            Load(workload, range(count), clients=clients if elapsed == 0 else clients),
+            Load(workload, range(count), clients=clients),
             cast=cast, entries=entries, target=stack.target.spec.folder, known=known,
         )  # fmt: skip
         result = run_threads(job, stack.target.door.clients, forget)

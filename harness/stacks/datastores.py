@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.core.errors import HarnessError
 from harness.stacks.privileges import Account, readable_copy, unprivileged_account
 
-DATABASE = "investment"
+# The one that initdb makes: a stack lives for one run and needs no other.
+DATABASE = "postgres"
 USER = "stormproof"
 _INITDB_SECONDS = 60
 

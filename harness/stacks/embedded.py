@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psycopg
 import urllib3
 
 from harness.core.errors import HarnessError, SteadyStateError
@@ -57,14 +56,19 @@ class EmbeddedStack:
         self._keeper.remove_at_death(self._folder)
         self._source = self._make_source()
         self._allocate_ports()
+        # Everything at once, for what takes time is Python's imports: each process waits for what
+        # it needs.
         self._start_proxy()
-        self._start_datastores()
         for process in self.target.spec.processes:
             self._start_process(process)
+        self._start_datastores()
+        tasks = [self._start_task(task) for task in self.target.spec.tasks[:1]]
         self._create_proxies()
-        self._wait_for_database()
-        for task in self.target.spec.tasks:
-            self._run_task(task)
+        for task in self.target.spec.tasks[1:]:
+            self._finish_task(tasks[-1])
+            tasks.append(self._start_task(task))
+        if tasks:
+            self._finish_task(tasks[-1])
         self._wait_ready()
 
     def down(self) -> None:
@@ -156,6 +160,7 @@ class EmbeddedStack:
         port = self._ports["proxy"]
         argv = [*self._options.proxy_argv, "-host", "127.0.0.1", "-port", str(port)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.keeper.start(Command("proxy", argv, env, self._log("proxy")))
         self.proxies = HttpProxies("127.0.0.1", port)
 
@@ -201,26 +206,16 @@ class EmbeddedStack:
             ]
         )
 
-    def _wait_for_database(self) -> None:
-        def ready() -> bool:
-            with (
-                contextlib.suppress(psycopg.OperationalError),
-                psycopg.connect(
-                    self.dsn().replace(f"dbname={DATABASE}", "dbname=postgres"), autocommit=True
-                ) as connection,
-            ):
-                connection.execute(f"CREATE DATABASE {DATABASE}")
-                return True
-            return False
-
-        self._wait(ready, what="PostgreSQL", log=self._store("postgres"))
-
-    def _run_task(self, task: TaskSpec) -> None:
+    def _start_task(self, task: TaskSpec) -> tuple[TaskSpec, "subprocess.Popen[bytes]"]:
         argv = [part.format(python=self.target.spec.python) for part in task.command]
         env = self._environment(task.like, direct=True) | task.env | dict(self.secrets)
         name = f"task-{task.name}"
         command = Command(name, argv, env, self._log(name), folder=self._source)
-        process = self.keeper.start(command)
+        return task, self.keeper.start(command)
+
+    def _finish_task(self, started: tuple[TaskSpec, "subprocess.Popen[bytes]"]) -> None:
+        task, process = started
+        name = f"task-{task.name}"
         self._wait(lambda: process.poll() is not None, what=f"task “{task.name}”", log=name)
         if process.returncode:
             raise SteadyStateError(

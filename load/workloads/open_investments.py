@@ -4,35 +4,18 @@ from collections.abc import Mapping
 
 from harness.core.cast import Cast
 from load.workload import Journey, Known, achieved, learned, workload
+from load.workloads.fund_users import fund_users
 
 
 @workload("open-investments")
-def open_investments(cast: Cast, number: int, _known: Known, _params: Mapping[str, str]) -> Journey:
+def open_investments(cast: Cast, number: int, known: Known, params: Mapping[str, str]) -> Journey:
     """A user is created and funded, then opens one investment."""
-    achieved((yield cast.operation("create-user", number, admin=True)))
-    reference = cast.root.child("reference", number).uuid()
-    funded = achieved(
-        (
-            yield cast.operation(
-                "fund",
-                number,
-                admin=True,
-                amount_minor=cast.deposit_minor(number),
-                params={"reference": reference},
-            )
-        )
-    )
-    achieved(
-        (
-            yield cast.operation(
-                "await-job",
-                number,
-                name="await-fund",
-                key="",
-                params={"job": learned(funded, "job")},
-            )
-        )
-    )
+    yield from fund_users(cast, number, known, params)
+    return (yield from create_investment(cast, number))
+
+
+def create_investment(cast: Cast, number: int) -> Journey:
+    """The one investment of a journey, not yet executed."""
     opened = achieved(
         (
             yield cast.operation(

@@ -14,7 +14,7 @@ from reports.words import look, short_commit
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("reports", "templates"),
-        autoescape=False,
+        autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

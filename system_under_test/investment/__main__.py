@@ -93,6 +93,11 @@ def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None
     _when_database_answers(settings, lambda engine: db.run_transaction(engine, add))
 
 
+def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
+    _migrate(settings, arguments)
+    _bootstrap_admin(settings, arguments)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="investment", description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -113,6 +118,8 @@ def main() -> None:
     downgrade = command("downgrade", _downgrade, "move a revision's tables aside")
     downgrade.add_argument("revision")
     command("bootstrap-admin", _bootstrap_admin, "create the administrator")
+    prepare = command("prepare", _prepare, "upgrade the database and create the administrator")
+    prepare.set_defaults(revision="head")
 
     arguments = parser.parse_args()
     settings = get_settings()

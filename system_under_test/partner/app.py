@@ -13,19 +13,25 @@ from .book import Book
 _ORDER_FIELDS = ("client_order_id", "account", "instrument", "amount_minor", "currency")
 
 
+def _order_request(content: bytes) -> dict[str, str]:
+    """The fields of an order; raises when one is missing, malformed or unknown."""
+    body = json.loads(content)
+    found = {name: body[name] for name in _ORDER_FIELDS}
+    well_formed = set(body) == set(_ORDER_FIELDS) and all(
+        isinstance(value, str) and value for value in found.values()
+    )
+    amount = found["amount_minor"]
+    if not well_formed or not (amount.isascii() and amount.isdigit() and int(amount) > 0):
+        raise ValueError("a field is missing or malformed")
+    return found
+
+
 def create_app(journal: Path) -> Starlette:
     book = Book(journal)
 
     async def submit(request: Request) -> Response:
         try:
-            body = json.loads(await request.body())
-            order_request = {name: body[name] for name in _ORDER_FIELDS}
-            well_formed = set(body) == set(_ORDER_FIELDS) and all(
-                isinstance(value, str) and value for value in order_request.values()
-            )
-            amount = order_request["amount_minor"]
-            if not well_formed or not (amount.isascii() and amount.isdigit() and int(amount) > 0):
-                raise ValueError("a field is missing or malformed")
+            order_request = _order_request(await request.body())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return JSONResponse({"status": "MALFORMED", "reason": repr(error)}, 400)
         if request.headers.get("idempotency-key") != order_request["client_order_id"]:

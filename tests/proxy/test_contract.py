@@ -203,7 +203,9 @@ def test_drop_reply_is_validated(api, attributes, fragment):
 
 
 def test_events_tell_of_connections(api, pair):
-    client, _ = pair()
+    client, server = pair()
+    client.sendall(b"x")
+    assert server.recv(1) == b"x"
     port = client.getsockname()[1]
     (opened,) = [e for e in api.events("p") if e["client_port"] == port]
     assert opened["action"] == "opened"

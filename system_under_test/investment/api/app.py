@@ -15,6 +15,7 @@ from ..idempotency import AnswerCache, canonical_json
 from ..settings import Settings
 from . import investments, operations, users
 from .context import Services
+from .document import PROBLEM_RESPONSES, document
 
 # Classes of SQLSTATE that no waiting heals: bad data, broken constraint, bad statement.
 _FAULTS_OF_OURS = ("22", "23", "42")
@@ -110,7 +111,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = Services(settings, db.make_engine(settings), AnswerCache(settings))
     for router in (users.router, investments.router, operations.router):
-        app.include_router(router)
+        app.include_router(router, responses=PROBLEM_RESPONSES)
+    document(app)
     app.add_middleware(TraceMiddleware)
     app.add_exception_handler(Problem, _problem_response)
     app.add_exception_handler(RequestValidationError, _invalid)
