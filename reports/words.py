@@ -41,7 +41,7 @@ def look(verdict: Verdict | None) -> Look:
 def badge(verdict: Verdict | None, *, detail: str = "", href: str = "") -> Span:
     """A verdict as one inline mark."""
     seen = look(verdict)
-    text = f"{seen.glyph} {seen.word}" + (f" {detail}" if detail else "")
+    text = f"{seen.glyph}\u00a0{seen.word}" + (f" {detail}" if detail else "")
     return Span(text, tone=seen.tone, href=href)
 
 

@@ -34,7 +34,7 @@ def matrix(run: Run) -> list[Block]:
 def _cell(run: Run, scenario: ScenarioRecord, name: str) -> Inline:
     held = next((i for i in scenario.invariants if i.name == name), None)
     if held is None:
-        return Span("– not run", tone="muted")
+        return Span("–\u00a0not\u00a0run", tone="muted")
     key = (scenario.name, name)
     found = next((f for f in run.findings if (f.scenario, f.invariant) == key), None)
     href = f"#finding-{slug(found.id)}" if found else ""

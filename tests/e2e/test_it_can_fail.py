@@ -30,8 +30,14 @@ def test_a_key_drawn_anew_is_found_and_the_investment_named(stormproof: Command)
     assert {e["operation"] for f in twice for e in f["examples"]} <= targeted
 
 
-@pytest.mark.parametrize("sabotage", ["forward-and-lie", "forward"])
-@pytest.mark.parametrize("scenario", ["partner-reply-lost"])
+@pytest.mark.parametrize(
+    ("scenario", "sabotage"),
+    [
+        ("partner-reply-lost", "forward-and-lie"),
+        ("commit-reply-lost", "forward-and-lie"),
+        ("partner-reply-lost", "forward"),
+    ],
+)
 def test_a_sabotaged_proxy_is_inconclusive(tmp_path: Path, scenario: str, sabotage: str) -> None:
     proxy = Path(__file__).with_name("sabotaged_proxy.py")
     request = RunRequest(

@@ -107,7 +107,7 @@ def test_summary_has_the_verdict_the_finding_and_the_command(tmp_path: Path) -> 
     assert any(line.startswith("**✕ FAIL**") for line in lines[:6])
     assert "### An investment was executed twice" in lines
     assert any("`stormproof run partner-reply-lost --seed 20261124" in line for line in lines)
-    assert any(line.startswith("| partner-reply-lost | ✕ FAIL |") for line in lines)
+    assert any(line.startswith("| partner-reply-lost | ✕\u00a0FAIL |") for line in lines)
 
 
 def test_summary_keeps_hostile_text_on_one_line_and_inert(tmp_path: Path) -> None:
