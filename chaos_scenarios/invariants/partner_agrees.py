@@ -3,7 +3,7 @@
 from harness.core.verdict import Finding, Judgement, Tally
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
-from harness.oracle.partner import executions, positions
+from harness.oracle.partner import differences, executions, positions
 
 
 @invariant("partner-agrees", kind="safety")
@@ -21,7 +21,7 @@ def partner_agrees(case: Case) -> Judgement:
             )
     for what, partner, ledger in positions(case) if case.quiet else ():
         tally.checked += bool(partner or ledger)
-        if partner != ledger:
-            title, sides = "the sums differ", f"partner {partner}, ledger {ledger}"
-            tally.findings.append(Finding(title, "sums-differ", what, "equal sums", sides))
+        if unequal := differences(partner, ledger):
+            title = "the sums differ"
+            tally.findings.append(Finding(title, "sums-differ", what, "equal sums", unequal))
     return tally.judgement()

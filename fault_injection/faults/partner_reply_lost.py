@@ -21,7 +21,8 @@ class PartnerReplyLost(MessageFault):
         """The partner's journal holds the execution and a later question about the same flow."""
         mine = [event for event in seen.partner_events() if event.trace == self.trace]
         executed = [event for event in mine if event.event == "executed"]
-        if not executed or self.claim(seen) is None:
+        claim = self.claim(seen)
+        if not executed or claim is None:
             return Proof(False, "partner journal", {"executed": str(len(executed))})
         first = executed[0]
         again = [event for event in mine if event.seq > first.seq]
@@ -29,4 +30,4 @@ class PartnerReplyLost(MessageFault):
             "executed": f"row {first.seq}, order {first.client_order}",
             "asked again": ", ".join(f"row {event.seq} {event.event}" for event in again[:4]),
         }
-        return Proof(bool(again), "partner journal", evidence, first.at_ns)
+        return Proof(bool(again), "partner journal", evidence, claim.at_ns)

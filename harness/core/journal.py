@@ -21,6 +21,7 @@ from harness.core.errors import EvidenceError
 Data = dict[str, object]
 GENESIS = "0" * 64
 SEAL = "seal"
+_SCALARS = frozenset({str, int, bool, type(None)})
 _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 
 
@@ -53,20 +54,24 @@ def canonical(value: object) -> bytes:
 
 
 def _refuse_foreign(value: object) -> None:
-    if value is None or isinstance(value, (str, int)):
+    kind = type(value)
+    if kind in _SCALARS or isinstance(value, (str, int)):
         return
-    if isinstance(value, dict):
+    if kind is list or isinstance(value, (list, tuple)):
+        for item in value:  # type: ignore[attr-defined]
+            # Most items are scalars: the call is what costs.
+            if type(item) not in _SCALARS:
+                _refuse_foreign(item)
+    elif isinstance(value, dict):
         for key, item in value.items():
             # RFC 8785 sorts by UTF-16 units, orjson by code points: equal up to U+FFFF
-            if not isinstance(key, str) or any(character > "\uffff" for character in key):
+            if not isinstance(key, str) or not key.isascii() and max(key) > "\uffff":
                 raise EvidenceError("a key has no canonical order", value=repr(key))
-            _refuse_foreign(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _refuse_foreign(item)
+            if type(item) not in _SCALARS:
+                _refuse_foreign(item)
     else:
         raise EvidenceError(
-            f"a {type(value).__name__} was about to enter the journal",
+            f"a {kind.__name__} was about to enter the journal",
             value=repr(value)[:200],
             fix="use integers of a named unit, decimal strings, lists and objects",
         )

@@ -58,6 +58,7 @@ class FaultSummary(_Model):
     from_ms: int | None = None
     until_ms: int | None = None
     bit: bool
+    bit_ms: int | None = Field(default=None, description="When it bit, where that is known.")
     observer: str = ""
     evidence: dict[str, str] = Field(default_factory=dict)
 

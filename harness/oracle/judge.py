@@ -129,10 +129,7 @@ def _accusation(findings: list[FindingRecord]) -> str:
     example = first.examples[0]
     total = sum(finding.count for finding in findings)
     rest = f"; {total} violations in all" if total > 1 else ""
-    return (
-        f"{example.subject}: {first.title} (expected {example.expected}; found {example.actual})"
-        f" in {first.scenario}{rest}"
-    )
+    return f"{example.subject}: {first.title}, in {first.scenario}{rest}"
 
 
 def _praise(scenarios: list[ScenarioRecord]) -> str:

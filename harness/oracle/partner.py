@@ -94,6 +94,15 @@ def positions(case: Case) -> Iterator[tuple[str, dict[str, int], dict[str, int]]
         yield "invested amounts", dict(by_account), {k: -value for k, value in invested.items()}
 
 
+def differences(partner: dict[str, int], ledger: dict[str, int]) -> str:
+    """Where two sets of sums differ, the first few by name; empty when they do not."""
+    names = sorted(
+        name for name in {*partner, *ledger} if partner.get(name, 0) != ledger.get(name, 0)
+    )
+    told = [f"{n}: partner {partner.get(n, 0)}, ledger {ledger.get(n, 0)}" for n in names[:5]]
+    return "; ".join(told) + (f"; and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _owner(leg: Posting, *, owner_of: dict[str, str] | None) -> str:
     owner = "all" if owner_of is None else owner_of.get(leg.subject, leg.subject)
     return f"{owner} {leg.currency}"
@@ -104,4 +113,4 @@ def _legs(case: Case, account_class: str) -> list[Posting]:
 
 
 def _ranked(sums: Iterable[int]) -> dict[str, int]:
-    return {f"#{rank}": value for rank, value in enumerate(sorted(sums, reverse=True), start=1)}
+    return {f"instrument {rank} by size": value for rank, value in enumerate(sorted(sums, reverse=True), start=1)}

@@ -130,6 +130,7 @@ def _fault(
         from_ms=_ms(times.get("applied")),
         until_ms=_ms(times.get("healed")),
         bit=proof is not None and proof.bit,
+        bit_ms=_ms(proof.at_ns) if proof and proof.bit and proof.at_ns else None,
         observer=proof.observer if proof else "",
         evidence=proof.evidence if proof else {},
     )

@@ -160,6 +160,7 @@ def _fault_rows(timeline: Timeline) -> Rows:
             "lane": _lane(f),
             "fault": f.id,
             "t": _s(f.from_ms),
+            "at": _s(f.bit_ms if f.bit_ms is not None else f.from_ms),
             "to": _s(f.until_ms if f.until_ms is not None else timeline.end_ms),
             "mark": "bit" if f.bit else "did not bite",
         }
@@ -169,7 +170,7 @@ def _fault_rows(timeline: Timeline) -> Rows:
 
 
 def _bite_rows(faults: Sequence[FaultSummary]) -> Rows:
-    starts = sorted({f.from_ms for f in faults if f.bit and f.from_ms is not None})
+    starts = sorted({f.bit_ms for f in faults if f.bit_ms is not None})
     step = max(1, -(-len(starts) // RULES_MAX))
     return [{"t": _s(start)} for start in starts[::step]]
 
@@ -230,7 +231,11 @@ def _fault_lanes(timeline: Timeline, scale: "alt.Scale") -> "Panel":
     shapes = alt.Scale(domain=["bit", "did not bite"], range=["triangle-down", "cross"])
     return alt.layer(
         bars.encode(x=_x(scale), x2="to:Q", y=y),
-        marks.encode(x=_x(scale), y=y, shape=alt.Shape("mark:N", legend=None, scale=shapes)),
+        marks.encode(
+            x=alt.X("at:Q", scale=scale, axis=None),
+            y=y,
+            shape=alt.Shape("mark:N", legend=None, scale=shapes),
+        ),
     )
 
 

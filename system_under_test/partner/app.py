@@ -43,16 +43,7 @@ def create_app(journal: Path) -> Starlette:
 
     async def query(request: Request) -> Response:
         client_order_id = request.query_params.get("client_order_id", "")
-        order = book.orders.get(client_order_id)
-        book.append(
-            "query",
-            client_order_id=client_order_id,
-            order_id=order.order_id if order else None,
-            amount_minor=order.amount_minor if order else None,
-            instrument=order.instrument if order else None,
-            account=order.account if order else None,
-            traceparent=request.headers.get("traceparent"),
-        )
+        order = book.query(client_order_id, request.headers.get("traceparent"))
         if order is None:
             not_found = {"client_order_id": client_order_id, "status": "NOT_FOUND"}
             return JSONResponse(not_found, 404)

@@ -85,6 +85,20 @@ class Book:
         self.records.append(record)
         return record
 
+    def query(self, client_order_id: str, traceparent: str | None) -> Order | None:
+        """The order for this client order id, if there is one; the question is recorded."""
+        order = self.orders.get(client_order_id)
+        self.append(
+            "query",
+            client_order_id=client_order_id,
+            order_id=order.order_id if order else None,
+            amount_minor=order.amount_minor if order else None,
+            instrument=order.instrument if order else None,
+            account=order.account if order else None,
+            traceparent=traceparent,
+        )
+        return order
+
     def submit(self, request: dict[str, str], traceparent: str | None) -> tuple[Order, bool]:
         """The order for this client order id and whether it is new."""
         fields = request | {"traceparent": traceparent}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fault_injection.proxy.toxics.message import MESSAGE_TOXICS, MessageToxic
 from fault_injection.proxy.toxics.model import Toxic, create_toxic, update_toxic
-from fault_injection.proxy.toxics.stream import STAGES, Stage, make_stage
+from fault_injection.proxy.toxics.stages import STAGES, make_stage
+from fault_injection.proxy.toxics.stream import Stage
 
 __all__ = [
     "MESSAGE_TOXICS",

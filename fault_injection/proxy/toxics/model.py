@@ -9,7 +9,7 @@ from fault_injection.proxy import chance
 from fault_injection.proxy.errors import ApiError, bad_body
 from fault_injection.proxy.numbers import json_number
 from fault_injection.proxy.toxics.message import MESSAGE_TOXICS, MessageToxic
-from fault_injection.proxy.toxics.stream import STAGES
+from fault_injection.proxy.toxics.stages import STAGES
 
 INT64 = range(-(2**63), 2**63)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_DELAY_S = 86_400.0
 
 
-def _seconds(value: int, per_second: float) -> float:
+def seconds_of(value: int, per_second: float) -> float:
     return min(max(value, 0) / per_second, MAX_DELAY_S)
 
 
@@ -171,7 +171,7 @@ class Latency(QueueStage):
         latency_ms, jitter_ms = self.value("latency"), self.value("jitter")
         if jitter_ms > 0:
             latency_ms += self.random.randrange(-jitter_ms, jitter_ms)
-        return _seconds(latency_ms, 1000)
+        return seconds_of(latency_ms, 1000)
 
     def advance(self) -> None:
         while self.queue:
@@ -290,7 +290,7 @@ class Slicer(QueueStage):
             self.advance()
 
     def advance(self) -> None:
-        delay_s = _seconds(self.value("delay"), 1_000_000)
+        delay_s = seconds_of(self.value("delay"), 1_000_000)
         while self.queue:
             self.emit(*self.queue.popleft())
             if delay_s > 0:
@@ -305,110 +305,3 @@ class Slicer(QueueStage):
 
     def on_alarm(self) -> None:
         self.advance()
-
-
-class SlowClose(Stage):
-    """Waits `delay` ms before it passes the end of the stream on."""
-
-    type = "slow_close"
-    attributes = ("delay",)
-    ending = False
-
-    def on_end(self) -> None:
-        if not self.ending:
-            self.ending = True
-            self.wake_in(_seconds(self.value("delay"), 1000))
-
-    def on_alarm(self) -> None:
-        self.close()
-
-    def interrupt(self) -> None:
-        self.cancel()
-        if self.ending and not self.ended:
-            self.close()
-
-
-class Timeout(Stage):
-    """Swallows all data and closes after `timeout` ms without any; 0 never closes."""
-
-    type = "timeout"
-    attributes = ("timeout",)
-
-    def start(self) -> None:
-        self.cancel()
-        if self.active and self.value("timeout") > 0:
-            self.wake_in(_seconds(self.value("timeout"), 1000))
-
-    def on_data(self, data: bytes, at_s: float) -> None:
-        self.start()
-
-    def on_alarm(self) -> None:
-        self.close()
-
-    def removed(self) -> None:
-        """Data was lost: the connection cannot go on."""
-        self.cancel()
-        if self.active and not self.ended:
-            self.close()
-
-
-class ResetPeer(Stage):
-    """Resets both peers `timeout` ms after the first data (or end) of the stream."""
-
-    type = "reset_peer"
-    attributes = ("timeout",)
-    triggered = False
-
-    def on_data(self, data: bytes, at_s: float) -> None:
-        if not self.triggered:
-            self.triggered = True
-            self.wake_in(_seconds(self.value("timeout"), 1000))
-
-    def on_end(self) -> None:
-        self.on_data(b"", 0.0)
-
-    def on_alarm(self) -> None:
-        self.ended = True
-        self.link.reset_connection()
-
-    def interrupt(self) -> None:
-        self.cancel()
-        if self.triggered and not self.ended:
-            self.on_alarm()
-
-
-class LimitData(Stage):
-    """Closes the connection once `bytes` bytes have passed."""
-
-    type = "limit_data"
-    attributes = ("bytes",)
-    passed = 0
-
-    def on_data(self, data: bytes, at_s: float) -> None:
-        left = self.value("bytes") - self.passed
-        head = data[: max(left, 0)]
-        self.passed += len(head)
-        if head:
-            self.next.feed(head, at_s)
-        if len(data) >= left:
-            self.close()
-
-
-STAGES: dict[str, type[Stage]] = {
-    stage.type: stage
-    for stage in (
-        Latency,
-        Bandwidth,
-        SlowClose,
-        Timeout,
-        ResetPeer,
-        Slicer,
-        LimitData,
-        Noop,
-    )
-}
-
-
-def make_stage(toxic: Toxic, link: Link) -> Stage:
-    """The stage of a byte toxic on one direction of one connection."""
-    return STAGES[toxic.type](toxic, link)

@@ -233,6 +233,7 @@ class Scene:
                 from_ms=start + position * 90,
                 until_ms=start + len(numbers) * 90 + 3_200,
                 bit=bites(position),
+                bit_ms=start + position * 90 + 40 if bites(position) else None,
                 observer="postgres-log",
                 evidence={"line": "could not send data to client: Connection reset by peer"}
                 if bites(position)

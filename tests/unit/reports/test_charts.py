@@ -28,7 +28,7 @@ from tests.unit.reports.samples import failing
 
 POINT = Point(id="s/k/0", phase="load", sent_ms=0, took_ms=10, fate="ok", aimed=False)
 FAULT = FaultSummary(
-    id="f", name="cut", link="a-b", parameters={}, from_ms=100, until_ms=200, bit=True
+    id="f", name="cut", link="a-b", parameters={}, from_ms=100, until_ms=200, bit=True, bit_ms=130
 )
 
 
@@ -131,8 +131,11 @@ def test_every_point_is_drawn_whatever_fates_there_are(fates: list[str]) -> None
 
 
 def test_faults_are_marked_by_whether_they_bit() -> None:
-    faults = [FAULT, FAULT.model_copy(update={"id": "g", "bit": False, "from_ms": 120})]
+    faults = [
+        FAULT,
+        FAULT.model_copy(update={"id": "g", "bit": False, "bit_ms": None, "from_ms": 120}),
+    ]
     data = specification(Timeline([POINT], [POINT], faults=faults))["datasets"]
     assert [row["mark"] for row in data["faults"]] == ["bit", "did not bite"]
-    assert data["bites"] == [{"t": 0.1}], "only a fault that bit gets a rule"
+    assert data["bites"] == [{"t": 0.13}], "only a fault that bit gets a rule"
     assert data["windows"] == [{"t": 0.1, "to": 0.2}]
