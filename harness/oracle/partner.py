@@ -113,4 +113,5 @@ def _legs(case: Case, account_class: str) -> list[Posting]:
 
 
 def _ranked(sums: Iterable[int]) -> dict[str, int]:
-    return {f"instrument {rank} by size": value for rank, value in enumerate(sorted(sums, reverse=True), start=1)}
+    by_size = enumerate(sorted(sums, reverse=True), start=1)
+    return {f"instrument {rank} by size": value for rank, value in by_size}
