@@ -3,6 +3,7 @@
 With a terminal there is one moving line; without, every step is a plain line of its own.
 """
 
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -128,14 +129,22 @@ def show_panel(record: RunRecord, folder: Path) -> None:
         ]
     if len(record.findings) > _FINDINGS_MAX:
         lines.append(f"  and {len(record.findings) - _FINDINGS_MAX} more in the report")
-    lines += [
-        "",
-        f"[dim]report [/] {escape(str(folder / 'report.html'))}",
-        f"[dim]repeat [/] {escape(record.command)}",
-        f"[dim]re-check[/] stormproof analyze {escape(str(folder))}",
-        f"[dim]exit code[/] {record.exit_code}",
-    ]
     console.print(Panel("\n".join(lines), border_style=colour, title="stormproof"))
+    program = _program()
+    for label, text in (
+        ("report", str(folder / "report.html")),
+        ("repeat", record.command.replace("stormproof", program, 1)),
+        ("re-check", f"{program} analyze {folder}"),
+        ("exit code", str(record.exit_code)),
+    ):
+        # Never wrapped: these lines are there to be copied.
+        console.print(f"[dim]{label:<10}[/]{escape(text)}", soft_wrap=True)
+
+
+def _program() -> str:
+    """How this program was called, so that printed commands can be pasted."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "stormproof" and called.exists() else "stormproof"
 
 
 def _scenario_line(scenario: ScenarioRecord) -> str:

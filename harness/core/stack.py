@@ -111,7 +111,7 @@ class Stack(Protocol):
         """The addresses of listening processes past every proxy."""
 
     def dsn(self) -> str:
-        """The database past every proxy, for the books."""
+        """The database past every proxy, for the books; empty for a target without one."""
 
     def processes(self) -> Sequence[ProcessState]:
         """The processes that run now."""

@@ -1,6 +1,9 @@
-"""Copies the stack's logs into the run directory, with secrets taken out and a bound on size."""
+"""Copies the stack's logs into the run directory: without secrets, without paths, bounded."""
 
 import re
+import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.core.stack import Stack
@@ -10,20 +13,29 @@ _BYTES_MAX = 2_000_000
 _TOKEN = re.compile(r"sp_[0-9a-f]{16,}")
 
 
-def redact(text: str, secrets: list[str]) -> str:
-    """The text without bearer tokens and without the given secrets."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[redacted]")
+def redact(text: str, replacements: Mapping[str, str]) -> str:
+    """The text without bearer tokens and with every key of `replacements` replaced, long ones
+    first, so that a folder inside another keeps its own name."""
+    for found in sorted(replacements, key=len, reverse=True):
+        if found:
+            text = text.replace(found, replacements[found])
     return _TOKEN.sub("[redacted]", text)
 
 
 def copy_logs(stack: Stack, destination: Path) -> None:
     """Write each log, redacted; of a long one its end, and a line that says so."""
     destination.mkdir(exist_ok=True)
-    secrets = list(stack.secrets.values())
+    replacements = dict.fromkeys(stack.secrets.values(), "[redacted]")
+    # Where this machine keeps things is nobody's business, and differs on the next one.
+    replacements |= {
+        sys.prefix: "[venv]",
+        sys.base_prefix: "[python]",
+        str(stack.target.spec.folder): "[target]",
+        str(Path.home()): "[home]",
+        tempfile.gettempdir(): "[tmp]",
+    }
     for name in stack.log_names():
-        text = redact(stack.log(name)[0], secrets)
+        text = redact(stack.log(name)[0], replacements)
         if len(text) > _BYTES_MAX:
             text = f"[the last {_BYTES_MAX} of {len(text)} characters]\n{text[-_BYTES_MAX:]}"
         (destination / f"{name}.log").write_text(text, "utf-8")

@@ -1,7 +1,7 @@
 """Writes what a scenario sees into the journal: operations, exchanges, books, faults, proofs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 from harness.core.books import Books
@@ -125,8 +125,3 @@ def unfinished(books: Books) -> list[str]:
         for subject in books.subjects
         if not subject.terminal and not subject.resting
     ]
-
-
-def traces_of(completed: Iterable[Completed]) -> set[str]:
-    """The traces of some operations."""
-    return {item.operation.trace for item in completed}

@@ -17,7 +17,7 @@ from harness.core.errors import (
 )
 from harness.core.fault import Fault
 from harness.core.history import Completed
-from harness.core.journal import Journal, read
+from harness.core.journal import Journal
 from harness.core.records import FaultPlan, LoadPlan, PlanRecord, ScenarioPlan
 from harness.core.run_record import RunRecord
 from harness.core.scenario import Plan, Story, scenarios
@@ -260,8 +260,3 @@ def _unexpected(error: Exception) -> HarnessError:
         where=where,
         fix="this is a bug of ours: please report it with the run directory",
     )
-
-
-def judged(folder: Path, judge: Callable[..., RunRecord], **given: object) -> RunRecord:
-    """Judge a stored run from its journal alone."""
-    return judge(read(folder / "journal.ndjson"), **given)

@@ -18,7 +18,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.M)
 @dataclass(frozen=True)
 class Block:
     """A fenced block. `mark` is the comment before it: `run`, `run: stack`, `run: sh`,
-    `file: PATH`, or nothing."""
+    `file: PATH` (to be added), `copy: PATH` (is there), or nothing."""
 
     document: Path
     line: int

@@ -56,6 +56,13 @@ def test_scripts_run(block: Block, shell: Shell) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_what_is_shown_as_a_file_of_ours_is_that_file() -> None:
+    copies = [block for block in BLOCKS if block.mark.startswith("copy: ")]
+    assert copies
+    for block in copies:
+        assert block.text == (ROOT / block.mark.removeprefix("copy: ")).read_text("utf-8")
+
+
 @pytest.mark.stack
 def test_a_target_made_from_the_page_is_broken_and_judged(shell: Shell) -> None:
     """In the order of the page: the second run is of a till that the page told to spoil."""
