@@ -6,6 +6,7 @@ phases need to know. Everything it does follows from these and from what it rece
 """
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 
 from harness.core.cast import Cast
 from harness.core.history import Completed, Operation, Outcome
@@ -50,6 +51,13 @@ def learned(completed: Completed, name: str) -> str:
         return completed.reading.learned[name]
     except KeyError:
         raise JourneyStopped(f"the reply to {completed.operation.kind} names no {name}") from None
+
+
+def repeated(cast: Cast, completed: Completed) -> Operation:
+    """The same request with the same key, as an operation of its own with a trace of its own."""
+    operation = completed.operation
+    trace = cast.root.child("trace", "repeat", operation.id).hex(32)
+    return replace(operation, id=f"{operation.id}/repeat", trace=trace)
 
 
 def known_before(known: Known, number: int, name: str) -> str:

@@ -11,7 +11,7 @@ def responses_stable(case: Case) -> Judgement:
     """All final replies to one idempotency key are the same: status, body and location."""
     tally = Tally()
     promised = case.rules.idempotent_kinds
-    for (user, kind, key), group in case.by_key.items():
+    for (user, kind, key, _payload), group in case.by_key.items():
         finals = final_replies(group)
         if len(finals) < 2 or (promised and kind not in promised):
             continue

@@ -35,4 +35,5 @@ def commit_reply_lost(plan: Plan) -> Story:
         load=Load("execute-investments", LOAD, clients=40, driver="locust"),
         faults=tuple(faults),
         invariants=INVARIANTS,
+        operations_min=200,
     )

@@ -26,4 +26,5 @@ def one_investment_many_clients(_plan: Plan) -> Story:
             params={"clients": str(CLIENTS)},
         ),
         invariants=INVARIANTS,
+        operations_min=200,
     )

@@ -27,4 +27,5 @@ def partner_reply_lost(plan: Plan) -> Story:
             for operation in operations
         ),
         invariants=INVARIANTS,
+        operations_min=200,
     )

@@ -6,6 +6,8 @@ from harness.core.history import Operation
 from harness.core.seeds import Seed, bearer_token
 
 _JOURNEYS_MAX = 5_000
+# Amounts are far apart, so that one that is wrong by a little is nobody else's.
+_SPACING = 97
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,18 @@ class Cast:
         """
         if not 0 <= number < _JOURNEYS_MAX:
             raise ValueError(f"journey number {number} is not in 0..{_JOURNEYS_MAX - 1}")
-        return self._block() + number
+        return (self._block() + number) * _SPACING
 
     def deposit_minor(self, number: int) -> int:
-        """The amount that funds journey `number`: unique too, and enough for it."""
-        return self.amount_minor(number) + _JOURNEYS_MAX
+        """The amount that funds journey `number`: unique too, never an amount of a journey.
+
+        It is enough for three: a service that takes the money twice must find it there.
+        """
+        return 3 * self.amount_minor(number) + 1
 
     def _block(self) -> int:
         first = 10_000 + int(Seed(self.seed, "amounts").hex(7), 16) % 80_000
-        return (first + self.slot) * 2 * _JOURNEYS_MAX
+        return (first + self.slot) * _JOURNEYS_MAX
 
     def operation(
         self,

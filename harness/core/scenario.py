@@ -32,7 +32,8 @@ class Story:
     """What happens in a scenario, in this order: prepare, baseline, then faults with load.
 
     `prepare` runs without faults and is not judged as load; `baseline` is the fault-free load
-    that shows the undisturbed exchange; `invariants` are names.
+    that shows the undisturbed exchange; `invariants` are names. With fewer operations under load
+    than `operations_min` nothing is shown.
     """
 
     load: Load
@@ -40,6 +41,7 @@ class Story:
     faults: tuple[Fault, ...] = ()
     prepare: Load | None = None
     baseline: Load | None = None
+    operations_min: int = 1
 
 
 @dataclass(frozen=True)

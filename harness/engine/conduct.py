@@ -95,7 +95,9 @@ class Conduct:
         self._settle()
         units = self._drain_units()
         self._record_exchanges("load", units)
-        self._final_reads()
+        if self._final_reads():
+            # A question may be the same request again, and its work must be done, too.
+            self._settle()
         after = self._snapshot()
         self._prove(after)
         return after
@@ -236,11 +238,11 @@ class Conduct:
             self.announcer.say("settle", f"{len(left)} rows are still unfinished: {left[0]} …")
         self.recorder.phase(self.name, "settle", "end")
 
-    def _final_reads(self) -> None:
-        """Ask about every operation whose outcome no reply told."""
+    def _final_reads(self) -> bool:
+        """Ask about every operation whose outcome no reply told; says whether there was any."""
         unknown = [done for done in self._completed if done.outcome is Outcome.INFO]
         if not unknown:
-            return
+            return False
         self.recorder.phase(self.name, "final-reads", "begin")
         urls: Mapping[str, str] = {entry: self.stack.entry_url(entry) for entry in self._entries()}
         clients = self.stack.target.door.clients
@@ -259,6 +261,7 @@ class Conduct:
                     )
                 )
         self.recorder.phase(self.name, "final-reads", "end")
+        return True
 
     def _snapshot(self) -> Books:
         self.recorder.phase(self.name, "snapshot", "begin")

@@ -74,13 +74,14 @@ class Case:
         ]
 
     @cached_property
-    def by_key(self) -> dict[tuple[str, str, str], list[OperationRecord]]:
-        """Operations that share user, kind and idempotency key."""
-        groups: dict[tuple[str, str, str], list[OperationRecord]] = defaultdict(list)
+    def by_key(self) -> dict[tuple[str, str, str, str], list[OperationRecord]]:
+        """Operations that share user, kind, idempotency key and payload."""
+        groups: dict[tuple[str, str, str, str], list[OperationRecord]] = defaultdict(list)
         for record in self.operations:
             if record.operation.key:
                 op = record.operation
-                groups[(op.user, op.kind, op.key)].append(record)
+                payload = f"{op.amount_minor} {op.currency} {sorted(op.params.items())}"
+                groups[(op.user, op.kind, op.key, payload)].append(record)
         return groups
 
     @cached_property

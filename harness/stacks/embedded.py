@@ -56,13 +56,13 @@ class EmbeddedStack:
         self._keeper.remove_at_death(self._folder)
         self._source = self._make_source()
         self._allocate_ports()
-        # Everything at once, for what takes time is Python's imports: each process waits for what
-        # it needs.
+        # What takes time is initdb and Python's imports, and there are few cores: first what all
+        # the others wait for, beside it the first task's imports, then everything at once.
         self._start_proxy()
+        tasks = [self._start_task(task) for task in self.target.spec.tasks[:1]]
+        self._start_datastores()
         for process in self.target.spec.processes:
             self._start_process(process)
-        self._start_datastores()
-        tasks = [self._start_task(task) for task in self.target.spec.tasks[:1]]
         self._create_proxies()
         for task in self.target.spec.tasks[1:]:
             self._finish_task(tasks[-1])

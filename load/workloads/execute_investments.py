@@ -1,11 +1,9 @@
 """Execute investments: the flow in which money leaves the wallet and reaches the partner."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from harness.core.cast import Cast
-from harness.core.history import Operation
-from load.workload import Journey, Known, achieved, known_before, learned, workload
+from load.workload import Journey, Known, achieved, known_before, learned, repeated, workload
 
 REPEAT_EVERY = 10
 
@@ -38,11 +36,5 @@ def execute_investments(
     )
     if number % REPEAT_EVERY == 0:
         # A client that never saw its reply, or saw it and forgot, asks again much later.
-        achieved((yield _repeated(cast, executed.operation)))
+        achieved((yield repeated(cast, executed)))
     return {"job": job}
-
-
-def _repeated(cast: Cast, operation: Operation) -> Operation:
-    """The same request with the same key, as an exchange of its own with a trace of its own."""
-    trace = cast.root.child("trace", "repeat", operation.number).hex(32)
-    return replace(operation, id=f"{operation.id}/repeat", trace=trace)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from harness.core.cast import Cast
-from load.workload import Journey, Known, known_before, workload
+from harness.core.history import Outcome
+from load.workload import Journey, Known, achieved, known_before, workload
 
 
 @workload("execute-one-investment")
@@ -14,7 +15,8 @@ def execute_one_investment(
 
     Journey `number` belongs to round `number // clients`; the round's investment, user and amount
     are those of journey `round` of the phase that opened the investments. In even rounds all
-    clients share one idempotency key, in odd rounds each has its own. Being refused is a fine end.
+    clients share one idempotency key, in odd rounds each has its own. Being refused is a fine
+    end; who was accepted waits for the job.
     """
     round_number = number // int(params["clients"])
     shared_key = round_number % 2 == 0
@@ -27,4 +29,18 @@ def execute_one_investment(
         params={"investment": known_before(known, round_number, "investment")},
     )
     job = executed.reading.learned.get("job")
-    return {"job": job} if job else {}
+    if executed.outcome is not Outcome.OK or not job:
+        return {}
+    achieved(
+        (
+            yield cast.operation(
+                "await-job",
+                number,
+                name="await-execution",
+                key="",
+                params={"job": job},
+                user=round_number,
+            )
+        )
+    )
+    return {"job": job}

@@ -1,6 +1,8 @@
-"""The fault proxy with its mechanism taken out: it accepts every toxic and forwards everything.
+"""The fault proxy with its mechanism taken out or replaced; it accepts every toxic.
 
-`forward` bites nothing; `forward-and-lie` also claims to have bitten. No run may be green with it.
+`forward` bites nothing; `forward-and-lie` also claims to have bitten; `lose-the-request` really
+resets, but before the request was forwarded, and claims to have lost the reply. No run may be green
+with any of them.
 """
 
 import sys
@@ -22,7 +24,22 @@ def _forward(self: exchange.Exchange, unit) -> MessageToxic | None:  # type: ign
     return None
 
 
+def _lose_the_request(self: exchange.Exchange, data: bytes) -> None:
+    for unit, _ in self.decoder.requests(data):
+        toxic = _honest(self, unit)
+        if toxic is not None:
+            self.hub.toxic_event(toxic.action, self.connection, toxic.name, unit)
+            self.finished = True
+            self.connection.reset()
+            return
+    self.connection.up.entry(data)
+
+
 if __name__ == "__main__":
     mode = sys.argv.pop(1)
-    exchange.Exchange._toxic_for = {"forward": _forward, "forward-and-lie": _lie}[mode]  # type: ignore[method-assign]
+    if mode == "lose-the-request":
+        exchange.Exchange.from_client = _lose_the_request  # type: ignore[method-assign]
+        exchange.Exchange._toxic_for = _forward  # type: ignore[method-assign]
+    else:
+        exchange.Exchange._toxic_for = {"forward": _forward, "forward-and-lie": _lie}[mode]  # type: ignore[method-assign]
     sys.exit(main())

@@ -35,7 +35,8 @@ def test_a_key_drawn_anew_is_found_and_the_investment_named(stormproof: Command)
     [
         ("partner-reply-lost", "forward-and-lie"),
         ("commit-reply-lost", "forward-and-lie"),
-        ("partner-reply-lost", "forward"),
+        ("commit-reply-lost", "lose-the-request"),
+        ("partner-reply-lost", "lose-the-request"),
     ],
 )
 def test_a_sabotaged_proxy_is_inconclusive(tmp_path: Path, scenario: str, sabotage: str) -> None:

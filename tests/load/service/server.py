@@ -23,6 +23,7 @@ class TinyService:
         self.forgets = forgets
         self.lock = threading.Lock()
         self.answers: dict[str, tuple[int, dict[str, str]]] = {}
+        self.payloads: dict[str, dict[str, str]] = {}
         self.tokens: dict[str, str] = {}
         self.balances: dict[str, int] = defaultdict(int)
         self.jobs: dict[str, int] = {}
@@ -51,11 +52,16 @@ class TinyService:
         return {name: f"http://127.0.0.1:{server.server_port}" for name, server in pairs}
 
     def write(self, route: str, parts: list[str], key: str, content: dict[str, str]):
-        """The stored answer of a key, or what the write does now."""
+        """The stored answer of a caller's key, or what the write does now."""
+        # What a caller is: the owner of its token; an administrator has none here.
+        key = f"{content.get('owner', '')}-{route}-{key}"
         with self.lock:
             if key in self.answers and not self.forgets:
+                if self.payloads[key] != content:
+                    return 422, {"code": "key-reused", "retryable": False}, False
                 return *self.answers[key], True
             self.applied[key] += 1
+            self.payloads[key] = content
             answer = self.answers[key] = self._apply(route, parts, key, content)
             return *answer, False
 
