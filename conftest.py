@@ -106,8 +106,9 @@ def history() -> list[Completed]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note every skip that nobody has allowed."""
-    if report.skipped and not hasattr(report, "wasxfail") and report.nodeid not in _ALLOWED:
+    """Note every skip that nobody has allowed, by test or by file."""
+    listed = report.nodeid in _ALLOWED or report.nodeid.split("::")[0] in _ALLOWED
+    if report.skipped and not hasattr(report, "wasxfail") and not listed:
         _unlisted.append(report.nodeid)
 
 

@@ -8,7 +8,7 @@ import typer
 from harness.cli.assemble import RunRequest, assemble
 from harness.cli.console import ConsoleListener, show_panel
 from harness.core import interrupt
-from harness.core.errors import UsageError
+from harness.core.errors import HarnessError, UsageError
 from harness.core.seeds import fresh_seed
 
 _MAX_SECONDS = 900.0
@@ -76,4 +76,11 @@ def proxy(context: typer.Context) -> int:
     """Run the fault proxy alone, with the flags of Toxiproxy's server."""
     from fault_injection.proxy.__main__ import main
 
-    return main(context.args)
+    if main(context.args):
+        raise HarnessError(
+            "the fault proxy ended with an error",
+            value=" ".join(context.args),
+            where="its last log line, above",
+            fix="give -host and -port of an address that nobody else listens on",
+        )
+    return 0

@@ -30,20 +30,32 @@ def analyze(
         print(record.model_dump_json())
     else:
         show_panel(record, folder)
-    stored = folder / "run.json"
-    if stored.exists():
-        try:
-            held = RunRecord.model_validate_json(stored.read_text("utf-8"))
-        except ValueError as error:
-            raise EvidenceError("run.json cannot be read", value=str(error)[:200]) from None
-        if (held.verdict, held.exit_code) != (record.verdict, record.exit_code):
-            raise EvidenceError(
-                "run.json says something else than the journal",
-                value=f"run.json: {held.verdict}, journal: {record.verdict}",
-                where=str(stored),
-                fix="the journal decides: run.json was edited, or a newer stormproof judges anew",
-            )
+    _compare(folder / "run.json", record, quiet=as_json)
     return record.exit_code
+
+
+def _compare(path: Path, record: RunRecord, *, quiet: bool) -> None:
+    """Raise `EvidenceError` unless the stored record is the one that the journal gives."""
+    if not path.exists():
+        if not quiet:
+            Console(highlight=False).print("no run.json to compare with: the journal alone speaks")
+        return
+    try:
+        held = RunRecord.model_validate_json(path.read_text("utf-8"))
+    except ValueError as error:
+        raise EvidenceError(
+            "run.json cannot be read", value=str(error)[:200], where=str(path)
+        ) from None
+    differing = [
+        name for name in RunRecord.model_fields if getattr(held, name) != getattr(record, name)
+    ]
+    if differing:
+        raise EvidenceError(
+            "run.json says something else than the journal",
+            value=f"verdict {held.verdict} and {record.verdict}; differing: {', '.join(differing)}",
+            where=str(path),
+            fix="the journal decides: run.json was edited, or made by another stormproof",
+        )
 
 
 def report(folder: RunFolder) -> int:

@@ -88,6 +88,7 @@ class Run:
     def execute(self, listeners: Sequence[Listener] = ()) -> RunRecord:
         """Carry the run out; never raises for what can be told in the run's record."""
         self.announcer = Announcer(list(listeners))
+        plan = self._plan()
         try:
             self.options.folder.mkdir(parents=True)
             journal = Journal(self.options.folder / "journal.ndjson")
@@ -100,7 +101,7 @@ class Run:
             ) from None
         recorder = Recorder(journal)
         try:
-            self._live(recorder)
+            self._live(recorder, plan)
         except InterruptedRun as stop:
             reason = f"a signal asked the run to end ({stop.exit_code.name.lower()})"
             recorder.write("interrupted", {"exit_code": int(stop.exit_code), "reason": reason})
@@ -132,8 +133,10 @@ class Run:
         self.announcer.say("sealed", str(self.options.folder))
         return record
 
-    def _live(self, recorder: Recorder) -> None:
-        self._record_plan(recorder)
+    def _live(self, recorder: Recorder, plan: PlanRecord) -> None:
+        recorder.write("plan", plan)
+        recorder.write("rules", self.target.door.rules)
+        self.announcer.say("plan", f"seed {self.options.seed}")
 
         def on_process(name: str, event: str, pid: int) -> None:
             recorder.write("process", {"name": name, "event": event, "pid": pid})
@@ -202,10 +205,10 @@ class Run:
             ) from None
         self.announcer.say("steady", "steady state: one journey succeeded from end to end")
 
-    def _record_plan(self, recorder: Recorder) -> None:
+    def _plan(self) -> PlanRecord:
         options = self.options
         window = self.target.door.recovery_window_seconds(self.target.spec.settings)
-        plan = PlanRecord(
+        return PlanRecord(
             run_id=options.run_id,
             seed=options.seed,
             profile=options.profile,
@@ -224,9 +227,6 @@ class Run:
             unused_scenarios=options.unused_scenarios,
             unused_faults=tuple(sorted(set(options.known_faults) - self._used_faults())),
         )
-        recorder.write("plan", plan)
-        recorder.write("rules", self.target.door.rules)
-        self.announcer.say("plan", f"seed {options.seed}")
 
 
 def _fault_name(fault: Fault) -> str:

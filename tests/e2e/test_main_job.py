@@ -100,11 +100,15 @@ def test_an_edited_journal_is_refused(smoke: Ended, stormproof: Command, tmp_pat
     assert "journal.ndjson:" in ended.err
 
 
-def test_an_edited_verdict_is_refused(smoke: Ended, stormproof: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "edit", [{"verdict": "fail", "exit_code": 1}, {"seed": 6}, {"reason": "all is well"}]
+)
+def test_an_edited_record_is_refused(
+    smoke: Ended, stormproof: Command, tmp_path: Path, edit: dict[str, object]
+) -> None:
     assert smoke.run_dir is not None
     edited = tmp_path / "edited"
     edited.mkdir()
     shutil.copy(smoke.run_dir / "journal.ndjson", edited)
-    record = smoke.record() | {"verdict": "fail", "exit_code": 1}
-    (edited / "run.json").write_text(json.dumps(record))
+    (edited / "run.json").write_text(json.dumps(smoke.record() | edit))
     assert stormproof("analyze", str(edited)).code == ExitCode.EVIDENCE
