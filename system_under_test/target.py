@@ -25,6 +25,7 @@ from harness.core.target import (
     Reply,
     Request,
     Rules,
+    Standing,
     Subject,
     Transition,
     classify,
@@ -126,16 +127,30 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-POSTINGS = """
-SELECT t.id::text AS transaction, t.kind, t.subject_id AS subject, e.account_id AS account,
-       (string_to_array(e.account_id, ':'))[2] AS account_class, e.direction AS side,
-       e.amount_minor, t.currency, e.id AS "order"
-FROM ledger_transactions t JOIN ledger_entries e ON e.tx_id = t.id ORDER BY t.id, e.id"""
+# A wallet is its user's; what is held for an investment, or invested, is the investment's user's.
+OWNERS = """
+WITH owners AS (
+    SELECT account_id AS account, user_id::text AS owner FROM wallets
+    UNION ALL
+    SELECT 'L:' || class || ':' || id, user_id::text
+    FROM investments CROSS JOIN (VALUES ('HOLD'), ('INV')) AS classes (class)
+)"""
 
-BALANCES = """
-SELECT id AS account, (string_to_array(id, ':'))[2] AS account_class, currency,
-       balance_minor AS amount_minor, normal_side, false AS may_be_negative
-FROM ledger_accounts WHERE balance_minor IS NOT NULL ORDER BY id"""
+POSTINGS = f"""{OWNERS}
+SELECT t.id::text AS transaction, t.kind, t.subject_id AS subject, e.account_id AS account,
+       split_part(e.account_id, ':', 2) AS account_class, e.direction AS side,
+       e.amount_minor, t.currency, e.id AS "order", coalesce(o.owner, '') AS owner,
+       CASE WHEN e.account_id LIKE 'A:POS:%' THEN split_part(e.account_id, ':', 3) ELSE '' END
+           AS instrument
+FROM ledger_transactions t JOIN ledger_entries e ON e.tx_id = t.id
+LEFT JOIN owners o ON o.account = e.account_id ORDER BY t.id, e.id"""
+
+BALANCES = f"""{OWNERS}
+SELECT id AS account, split_part(id, ':', 2) AS account_class, currency,
+       balance_minor AS amount_minor, normal_side, false AS may_be_negative,
+       coalesce(o.owner, '') AS owner
+FROM ledger_accounts LEFT JOIN owners o ON o.account = id
+WHERE balance_minor IS NOT NULL ORDER BY id"""
 
 SUBJECTS = """
 SELECT 'investment' AS kind, id::text, state, user_id::text AS owner, amount_minor, currency,
@@ -208,6 +223,7 @@ class InvestmentLedger:
                         currency=str(line.get("currency") or ""),
                         trace=trace,
                         seq=line["seq"],
+                        fee_minor=int(line.get("fee_minor") or 0),
                     )
                 )
         return tuple(orders), tuple(events)
@@ -227,6 +243,10 @@ def _trace_id(traceparent: object) -> str:
     parts = str(traceparent or "").split("-")
     return parts[1] if len(parts) == 4 else ""
 
+
+# Credits minus debits, in units of the investment's amount.
+_HELD = (("WALLET", -1), ("HOLD", 1))
+_INVESTED = (("WALLET", -1), ("INV", 1), ("POS", -1), ("CASH", 1))
 
 RULES = Rules(
     lifecycles=(
@@ -269,22 +289,39 @@ RULES = Rules(
     ),
     effects=(
         Effect("fund", "deposit"),
+        Effect("create-investment", "", subject_kind="investment"),
         Effect(
             "execute-investment",
             "capture",
             partner=True,
             subject_kind="investment",
             terminal_state="EXECUTED",
+            cancelled_by="cancel-investment",
         ),
     ),
+    standings=(
+        Standing("investment", "PENDING"),
+        Standing("investment", "QUEUED", once=("hold",), net=_HELD),
+        Standing("investment", "EXECUTING", once=("hold",), net=_HELD),
+        Standing("investment", "REVIEW", once=("hold",), net=_HELD),
+        Standing("investment", "EXECUTED", once=("hold", "capture"), net=_INVESTED),
+        Standing("investment", "FAILED", once=("hold", "release")),
+        # Cancelled before its execution was accepted, or after.
+        Standing("investment", "CANCELLED", maybe=("hold", "release")),
+    ),
     accounts=ChartOfAccounts(
-        client=("WALLET", "HOLD", "INV", "DIVCLR", "UNCLAIMED", "FEE"),
+        client=("WALLET", "HOLD", "INV", "DIVCLR", "UNCLAIMED"),
         external=("CASH", "POS"),
         funding="deposit",
         position="POS",
         invested="INV",
         suspense="SUSPENSE",
+        income=("FEE",),
+        wallet="WALLET",
+        reserved="HOLD",
     ),
+    partner_account_is_owner=True,
+    instrument_param="instrument",
     idempotent_kinds=(
         "create-user", "fund", "create-investment", "execute-investment", "cancel-investment",
     ),

@@ -4,21 +4,23 @@ from harness.core.verdict import Judgement, Tally
 from harness.oracle.bounds import claims
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
-from harness.oracle.strays import kept, unasked
+from harness.oracle.standings import promised, standing_faults
+from harness.oracle.strays import strange_kinds, unasked
 
 
 @invariant("applied-exactly-once", kind="safety")
 def applied_exactly_once(case: Case) -> Judgement:
     """Every acknowledged operation took effect exactly once, every refused one never.
 
-    An unknown outcome allows one effect at most, and what nobody asked for none. A subject that
-    ended without success has no effect and gave back whatever it had moved.
+    An unknown outcome allows one effect at most, and what nobody asked for none; effects are the
+    user's own. What was accepted is only dropped for a reason that somebody else knows. Each
+    business row has the transactions of its state: without success all that moved is back.
     """
-    tally = Tally()
+    tally = Tally(checked=len(promised(case)))
     own = {record.operation.id for record in case.operations}
     for claim in claims(case):
         tally.checked += any(record.operation.id in own for record in claim.operations)
         for key, title in claim.violations():
             tally.findings.append(claim.finding(case, key, title))
-    tally.findings += [*unasked(case), *kept(case)]
+    tally.findings += [*unasked(case), *strange_kinds(case), *standing_faults(case)]
     return tally.judgement()

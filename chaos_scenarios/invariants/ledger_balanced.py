@@ -3,14 +3,14 @@
 from harness.core.verdict import Finding, Judgement, Tally
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
-from harness.oracle.ledger import money, net, transactions
+from harness.oracle.ledger import money, net
 from harness.oracle.overdraft import account_faults
 
 
 @invariant("ledger-balanced", kind="safety")
 def ledger_balanced(case: Case) -> Judgement:
     """Every transaction and the whole ledger balance, and no account is wrong or overdrawn."""
-    rows, tally = transactions(case.after), Tally()
+    rows, tally = case.transactions, Tally()
     tally.checked = len(rows)
 
     def found(key: str, subject: str, expected: str, actual: str, weight: int = 0) -> None:

@@ -3,12 +3,12 @@
 from harness.core.verdict import Finding, Judgement, Tally
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
-from harness.oracle.partner import differences, executions, positions
+from harness.oracle.partner import differences, executions, misaddressed, positions
 
 
 @invariant("partner-agrees", kind="safety")
 def partner_agrees(case: Case) -> Judgement:
-    """The partner executed what the target says that it executed: order by order and in sum."""
+    """The partner executed what the target says and clients asked for: each order, and in sum."""
     tally = Tally()
     for pair in executions(case):
         tally.checked += 1
@@ -19,6 +19,12 @@ def partner_agrees(case: Case) -> Judgement:
             tally.findings.append(
                 Finding(title, key, pair.subject, once, pair.sides, weight=pair.amount_minor)
             )
+    for key, name, asked, said in misaddressed(case):
+        if key:
+            title = f"the order is for {key.replace('-', ' ')} than was asked for"
+            tally.findings.append(Finding(title, key, name, asked, said))
+        else:
+            tally.unknown.append(f"{name}: no operation of this run says which instrument")
     for what, partner, ledger in positions(case) if case.quiet else ():
         tally.checked += bool(partner or ledger)
         if unequal := differences(partner, ledger):

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 class Posting:
     """One leg of one ledger transaction. `side` is `D` or `C`. `order` is a number that was
     assigned while the account's lock was held, so that it orders the postings of one account; 0
-    where there is none, and then only the end balance counts."""
+    where there is none, and then only the end balance counts. `owner` is the client whose money
+    the account holds, empty for accounts of nobody; `instrument` is what a position account holds.
+    """
 
     transaction: str
     kind: str
@@ -22,11 +24,13 @@ class Posting:
     amount_minor: int
     currency: str
     order: int
+    owner: str = ""
+    instrument: str = ""
 
 
 @dataclass(frozen=True)
 class Balance:
-    """A cached balance, in the sense of the account's normal side."""
+    """A cached balance, in the sense of the account's normal side; `owner` as in `Posting`."""
 
     account: str
     account_class: str
@@ -34,6 +38,7 @@ class Balance:
     amount_minor: int
     normal_side: str = "C"
     may_be_negative: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ class Transition:
 
 @dataclass(frozen=True)
 class PartnerOrder:
-    """An order that the external partner says it executed, with the client's id for it."""
+    """An order that the external partner says it executed, with the client's id for it, and the
+    fee that it charged to the client."""
 
     order: str
     client_order: str
@@ -74,11 +80,13 @@ class PartnerOrder:
     currency: str
     trace: str
     seq: int
+    fee_minor: int = 0
 
 
 @dataclass(frozen=True)
 class PartnerEvent:
-    """One line of the partner's own journal."""
+    """One line of the partner's own journal. `event` is the partner's word, except that the
+    refusal of an order is always `rejected`."""
 
     seq: int
     at_ns: int
@@ -117,8 +125,11 @@ class Effect:
     """What one successful operation must have done to the books, in the target's own words.
 
     For an operation of `operation_kind` with amount `a`: exactly one ledger transaction of
-    `ledger_kind` that moves `a`, and, where `partner` is true, exactly one partner order of `a`.
-    `terminal_state` is the state of its subject that goes with the effect.
+    `ledger_kind` that moves `a`, on accounts of the operation's user, and, where `partner` is
+    true, exactly one partner order of `a`. Without a ledger kind it is one subject of
+    `subject_kind` with that amount. `terminal_state` is the state of its subject that goes with
+    the effect; an accepted operation may only end otherwise if the partner refused it or an
+    operation of `cancelled_by` asked for it.
     """
 
     operation_kind: str
@@ -126,12 +137,31 @@ class Effect:
     partner: bool = False
     subject_kind: str = ""
     terminal_state: str = ""
+    cancelled_by: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the ledger shows of a subject in one state, at every moment.
+
+    Its transactions are those that name it as their subject: one of each kind in `once`, at most
+    one of each kind in `maybe`, and no others. `net` is what they add up to: credits minus debits
+    by account class, in units of the subject's amount; what is not named comes to zero.
+    """
+
+    subject_kind: str
+    state: str
+    once: tuple[str, ...] = ()
+    maybe: tuple[str, ...] = ()
+    net: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class ChartOfAccounts:
     """Which account classes mean what: `external` ones face the outside world (cash, positions),
-    `client` ones are owed to clients, `funding` is the ledger kind that brings money in."""
+    `client` ones are owed to clients, `income` is what clients paid as fees, `funding` is the
+    ledger kind that brings money in. Of the client ones, `wallet` is free to be spent, `reserved`
+    waits for its use, and `invested` is at the partner; each account of these has an owner."""
 
     client: tuple[str, ...]
     external: tuple[str, ...]
@@ -139,13 +169,26 @@ class ChartOfAccounts:
     position: str = ""
     invested: str = ""
     suspense: str = ""
+    income: tuple[str, ...] = ()
+    wallet: str = ""
+    reserved: str = ""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a target promises: the facts that general invariants need about a particular service."""
+    """What a target promises: the facts that general invariants need about a particular service.
+
+    A target with `standings` has named all ledger kinds: by them, by its effects, and those that
+    belong to neither in `other_ledger_kinds`. `partner_account_is_owner` says that orders name the
+    owner as their account, `instrument_param` which parameter of operations is the instrument that
+    orders and positions name; without them only sums over all of them can be compared.
+    """
 
     lifecycles: tuple[Lifecycle, ...] = ()
     effects: tuple[Effect, ...] = ()
     accounts: ChartOfAccounts = field(default_factory=lambda: ChartOfAccounts((), (), ""))
     idempotent_kinds: tuple[str, ...] = ()
+    standings: tuple[Standing, ...] = ()
+    other_ledger_kinds: tuple[str, ...] = ()
+    partner_account_is_owner: bool = False
+    instrument_param: str = ""

@@ -5,7 +5,7 @@
 | `plan` | run | a `PlanRecord`: everything that was decided before anything ran |
 | `rules` | run | the target's `Rules` |
 | `process` | event | a process of the stack started, died or was restarted |
-| `phase` | begin and end | scenario, phase name, event |
+| `phase` | begin and end | scenario, phase name, event; at the end `operations`, if counted |
 | `operation` | operation | an `OperationRecord`: no secret, every attempt |
 | `fault` | event | a `FaultRecord`: `intent`, `applied`, `healed` |
 | `proof` | fault | a `ProofRecord` |
@@ -61,7 +61,8 @@ class LoadPlan:
 
 @dataclass(frozen=True)
 class ScenarioPlan:
-    """A scenario as it was planned; `invariants` are names."""
+    """A scenario as it was planned; `invariants` are names. With fewer operations under load than
+    `operations_min` nothing is shown."""
 
     name: str
     summary: str
@@ -69,6 +70,7 @@ class ScenarioPlan:
     faults: tuple[FaultPlan, ...]
     load: LoadPlan
     question: str = ""
+    operations_min: int = 0
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from harness.core.books import (
     PartnerOrder,
     Posting,
     Rules,
+    Standing,
     Subject,
     Transition,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "Reply",
     "Request",
     "Rules",
+    "Standing",
     "StormproofError",
     "Subject",
     "TargetSpec",

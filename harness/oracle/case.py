@@ -29,6 +29,7 @@ from harness.core.records import (
     decode,
     rows,
 )
+from harness.oracle.ledger import Transaction, transactions
 
 TABLES: dict[str, type] = {
     "postings": Posting,
@@ -46,7 +47,8 @@ class Case:
     """One scenario's evidence. `before` and `after` are whole snapshots of the target's books;
     `all_operations` are those of the whole run that were over when `after` was taken, with the
     outcomes that final reads resolved; `record_of` finds an operation's journal record, `resolved`
-    the record that resolved it; `fault_times` has when each event of a fault was journalled."""
+    the record that resolved it; `fault_times` has when each event of a fault was journalled,
+    `counted` how many operations a phase had according to who ran it."""
 
     scenario: str
     rules: Rules = field(default_factory=Rules)
@@ -62,6 +64,7 @@ class Case:
     fingerprints: dict[int, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     phases: list[tuple[str, str, int]] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
     record_of: dict[str, int] = field(default_factory=dict)
     resolved: dict[str, int] = field(default_factory=dict)
 
@@ -88,6 +91,11 @@ class Case:
     def subjects(self) -> dict[tuple[str, str], Subject]:
         """The business rows at the end, by kind and id."""
         return {(subject.kind, subject.id): subject for subject in self.after.subjects}
+
+    @cached_property
+    def transactions(self) -> list[Transaction]:
+        """The ledger at the end, transaction by transaction."""
+        return transactions(self.after)
 
     @cached_property
     def exchanges_of(self) -> dict[str, list[ExchangeRecord]]:
@@ -197,7 +205,10 @@ class _Builder:
 
     def _take_phase(self, record: Record) -> None:
         phase, event = str(record.data["phase"]), str(record.data["event"])
-        self._case(record.data["scenario"]).phases.append((phase, event, record.at_ns))
+        case = self._case(record.data["scenario"])
+        case.phases.append((phase, event, record.at_ns))
+        if "operations" in record.data:
+            case.counted[phase] = int(str(record.data["operations"]))
 
     def _take_fault(self, record: Record) -> None:
         value = decode(FaultRecord, record.data)

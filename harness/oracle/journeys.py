@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 
 from harness.core.records import ExchangeRecord, OperationRecord
 from harness.oracle.case import Case
@@ -54,6 +55,20 @@ def exchange(case: Case, record: OperationRecord) -> Exchange:
         if part.phase == record.phase:
             units[link_class(part.link)] += part.units
     return dict(units)
+
+
+def first_exchange(case: Case, record: OperationRecord, database: str) -> ExchangeRecord | None:
+    """The exchange of an operation's first attempt with the database of its entry, or nothing.
+
+    Retries go to other entries and would fake a meeting, and an exchange does not tell attempts at
+    one entry apart: one that outlasts the first attempt counts as the moment in which it began.
+    """
+    first = record.attempts[0]
+    for part in case.exchanges_of.get(record.operation.trace, ()):
+        mine = part.link == f"{first.entry}-{database}" and part.phase == record.phase
+        if mine and first.sent_ns <= part.first_ns <= first.done_ns:
+            return replace(part, last_ns=part.first_ns) if part.last_ns > first.done_ns else part
+    return None
 
 
 def meet(left: list[ExchangeRecord], right: list[ExchangeRecord]) -> bool:

@@ -27,9 +27,9 @@ class Transaction:
         return net(self.legs, lambda leg: leg.currency)
 
     @property
-    def amounts(self) -> set[int]:
-        """The amounts of its legs."""
-        return {leg.amount_minor for leg in self.legs}
+    def watermarks(self) -> set[tuple[int, str]]:
+        """The amounts of its legs, with their currencies."""
+        return {(leg.amount_minor, leg.currency) for leg in self.legs}
 
     def touches(self, account_class: str, amount_minor: int) -> bool:
         """Whether a leg moves that amount in that class; a class without a name always is."""

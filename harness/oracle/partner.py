@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
-from harness.core.books import Posting
+from harness.core.books import PartnerOrder, Posting
+from harness.core.history import Outcome
+from harness.oracle.bounds import claims
 from harness.oracle.case import Case
 from harness.oracle.ledger import money, net
 
@@ -71,27 +72,56 @@ def executions(case: Case) -> list[Execution]:
 def positions(case: Case) -> Iterator[tuple[str, dict[str, int], dict[str, int]]]:
     """What is summed, the partner's sums and the ledger's.
 
-    The names of instruments need not be those of ledger accounts, so sums are compared by rank;
-    accounts are compared by name where the partner's are the owners of the target's subjects.
+    By instrument and by owner where the rules say that orders name them, else over all.
     """
-    accounts, orders = case.rules.accounts, case.after.partner_orders
+    rules, orders = case.rules, case.after.partner_orders
+    accounts = rules.accounts
     if accounts.position:
-        held = net(_legs(case, accounts.position), lambda leg: f"{leg.account} {leg.currency}")
-        by_instrument = Counter[str]()
-        for order in orders:
-            by_instrument[f"{order.instrument} {order.currency}"] += order.amount_minor
-        yield "positions", _ranked(by_instrument.values()), _ranked(held.values())
+        named = bool(rules.instrument_param)
+        ordered = _sums((o.instrument if named else "all", o) for o in orders)
+        legs = _legs(case, accounts.position)
+        yield "positions", ordered, net(legs, lambda x: _name(x.instrument if named else "", x))
     if accounts.invested:
-        owner_of = {subject.id: subject.owner for subject in case.after.subjects}
-        named = {order.account for order in orders} <= set(owner_of.values())
-        by_account = Counter[str]()
-        for order in orders:
-            by_account[f"{order.account if named else 'all'} {order.currency}"] += (
-                order.amount_minor
-            )
-        owner = partial(_owner, owner_of=owner_of if named else None)
-        invested = net(_legs(case, accounts.invested), owner)
-        yield "invested amounts", dict(by_account), {k: -value for k, value in invested.items()}
+        named = rules.partner_account_is_owner
+        ordered = _sums((o.account if named else "all", o) for o in orders)
+        legs = _legs(case, accounts.invested)
+        invested = net(legs, lambda leg: _name(leg.owner if named else "", leg))
+        yield "invested amounts", ordered, {k: -value for k, value in invested.items()}
+
+
+def misaddressed(case: Case) -> Iterator[tuple[str, str, str, str]]:
+    """Orders for another account, instrument or currency than their operations asked for.
+
+    Each is a key (empty where nobody knows what was asked for), the order, what was asked for,
+    and what the order says.
+    """
+    rules = case.rules
+    asked = {claim.amount_minor: claim for claim in claims(case, wanted=lambda e: e.partner)}
+    instruments = _instruments(case)
+    for order in case.after.partner_orders:
+        claim = asked.get(order.amount_minor)
+        if claim is None:
+            continue
+        name = f"{claim.subject}, partner order {order.client_order}"
+        if rules.partner_account_is_owner and order.account != claim.user:
+            yield "another-account", name, f"account {claim.user}", f"account {order.account}"
+        if order.currency != claim.currency:
+            yield "another-currency", name, claim.currency, order.currency
+        names = {record.subject or record.operation.id for record in claim.operations}
+        wanted = {text for part in names for text in instruments.get(part, ())}
+        if rules.instrument_param and order.instrument not in wanted:
+            key = "another-instrument" if wanted else ""
+            yield key, name, " or ".join(sorted(wanted)), order.instrument
+
+
+def _instruments(case: Case) -> dict[str, set[str]]:
+    """The instruments that operations asked for, by subject, or operation where there is none."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in case.all_operations:
+        text = record.operation.params.get(case.rules.instrument_param)
+        if text and record.outcome is not Outcome.FAIL:
+            found[record.subject or record.operation.id].add(text)
+    return found
 
 
 def differences(partner: dict[str, int], ledger: dict[str, int]) -> str:
@@ -103,15 +133,16 @@ def differences(partner: dict[str, int], ledger: dict[str, int]) -> str:
     return "; ".join(told) + (f"; and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _owner(leg: Posting, *, owner_of: dict[str, str] | None) -> str:
-    owner = "all" if owner_of is None else owner_of.get(leg.subject, leg.subject)
-    return f"{owner} {leg.currency}"
+def _sums(named: Iterable[tuple[str, PartnerOrder]]) -> dict[str, int]:
+    sums = Counter[str]()
+    for name, order in named:
+        sums[f"{name} {order.currency}"] += order.amount_minor
+    return dict(sums)
+
+
+def _name(text: str, leg: Posting) -> str:
+    return f"{text or 'all'} {leg.currency}"
 
 
 def _legs(case: Case, account_class: str) -> list[Posting]:
     return [leg for leg in case.after.postings if leg.account_class == account_class]
-
-
-def _ranked(sums: Iterable[int]) -> dict[str, int]:
-    by_size = enumerate(sorted(sums, reverse=True), start=1)
-    return {f"instrument {rank} by size": value for rank, value in by_size}

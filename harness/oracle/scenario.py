@@ -9,6 +9,7 @@ from harness.core.records import FaultPlan, FaultRecord, ProofRecord, ScenarioPl
 from harness.core.run_record import FaultSummary, InvariantRecord, PhaseRecord, ScenarioRecord
 from harness.core.verdict import Finding, Judgement, Verdict, worst
 from harness.oracle.case import Case
+from harness.oracle.complete import gaps
 from harness.oracle.findings import Reported
 from harness.oracle.invariant import Invariant
 
@@ -31,7 +32,7 @@ def judge_scenario(
     if never_ran:
         doubts = ["it never ran: the journal holds nothing of it"]
     else:
-        doubts = _doubts(case, faults, judged)
+        doubts = [*_doubts(case, faults, judged), *gaps(planned, case)]
     if not sealed:
         doubts.append("the journal was never sealed: the run did not end")
     unclear = [f"{r.name}: {text}" for r in judged for text in r.unknown[:_NAMED_MAX]]

@@ -1,8 +1,6 @@
 """Who is asking: bearer tokens of high entropy, stored as SHA-256 hashes."""
 
 import hashlib
-import hmac
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -42,12 +40,6 @@ def bearer_token(authorization: str | None) -> str:
 
 def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def derive_user_token(*, admin_token: str, user_id: UUID) -> str:
-    """A new user's token, derived: a replay can show it again though only its hash is kept."""
-    digest = hmac.digest(admin_token.encode(), b"user-token:" + user_id.bytes, "sha256")
-    return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 _FIND_TOKEN = text("""

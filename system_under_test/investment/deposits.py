@@ -11,7 +11,12 @@ from .jobs import Claim
 from .money import MAX_AMOUNT_MINOR
 from .paths import status_url
 
-_FIND_WALLET = text("SELECT currency FROM wallets WHERE user_id = :user_id")
+# Deposits to one wallet wait for each other here, without hindering what refers to the wallet.
+_LOCK_WALLET = text("""
+SELECT currency FROM wallets WHERE user_id = :user_id FOR NO KEY UPDATE""")
+_SUM_OTHERS = text("""
+SELECT coalesce(sum(amount_minor), 0) FROM deposits
+WHERE user_id = :user_id AND reference <> :reference""")
 _INSERT = text("""
 INSERT INTO deposits (reference, user_id, amount_minor, currency)
 VALUES (:reference, :user_id, :amount_minor, :currency)
@@ -23,8 +28,12 @@ _FIND = text("SELECT user_id, amount_minor, currency FROM deposits WHERE referen
 def request(
     connection: Connection, *, user_id: UUID, amount_minor: int, currency: str, reference: str
 ) -> Answer:
-    """Accept a deposit: the worker will post it."""
-    wallet = connection.execute(_FIND_WALLET, {"user_id": user_id}).one_or_none()
+    """Accept a deposit: the worker will post it.
+
+    A wallet never holds more than was deposited to it, so the deposits are what is bounded: no
+    accepted one can fail for the size of the balance.
+    """
+    wallet = connection.execute(_LOCK_WALLET, {"user_id": user_id}).one_or_none()
     if wallet is None:
         raise Problem("not-found", "There is no such wallet.")
     if wallet.currency != currency:
@@ -35,6 +44,8 @@ def request(
         "amount_minor": amount_minor,
         "currency": currency,
     }
+    if connection.execute(_SUM_OTHERS, deposit).scalar_one() + amount_minor > MAX_AMOUNT_MINOR:
+        return Answer.refusal("wallet-full", "All deposits together exceed what a wallet can hold.")
     if connection.execute(_INSERT, deposit).one_or_none() is None:
         job_id = connection.execute(_FIND_JOB, {"reference": reference}).scalar_one()
         return Answer.refusal(
@@ -57,10 +68,7 @@ def post(engine: Engine, claim: Claim) -> None:
             return False
         deposit = connection.execute(_FIND, {"reference": claim.subject_id}).one()
         wallet, cash = ledger.wallet(deposit.user_id), ledger.cash(deposit.currency)
-        balances = ledger.lock_accounts(connection, [wallet])
-        if balances[wallet] + deposit.amount_minor > MAX_AMOUNT_MINOR:
-            jobs.move(connection, claim.job_id, "FAILED", reason="balance limit exceeded")
-            return True
+        ledger.lock_accounts(connection, [wallet])
         ledger.post(
             connection,
             kind="deposit",

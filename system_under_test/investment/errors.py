@@ -26,6 +26,7 @@ _REGISTRY = (
     ProblemType("validation-failed", 422, "The request is not valid.", False),
     ProblemType("currency-mismatch", 422, "The wallet has another currency.", False),
     ProblemType("insufficient-funds", 422, "The wallet does not hold enough.", False),
+    ProblemType("wallet-full", 422, "The wallet cannot hold that much.", False),
     ProblemType("user-exists", 409, "The user exists already.", False),
     ProblemType("deposit-exists", 409, "A deposit with this reference exists already.", False),
     ProblemType("already-accepted", 409, "The investment was already accepted.", False),

@@ -78,10 +78,10 @@ def _persist_intent(engine: Engine, claim: Claim) -> Intent:
         investment = investments.lock(connection, investment_id)
         if not jobs.holds(connection, claim) or investment.state not in ("QUEUED", "EXECUTING"):
             return Intent(None)
-        client_order_id, attempt = _client_order_id(connection, investment, fence=claim.fence)
+        order = intend(connection, investment, fence=claim.fence)
         if investment.state == "QUEUED":
             investments.move(connection, investment_id, "EXECUTING")
-        return Intent(_order(investment, client_order_id, attempt))
+        return Intent(order)
 
     def find(connection: Connection) -> Intent | None:
         where = {"investment_id": investment_id, "fence": claim.fence}
@@ -89,6 +89,11 @@ def _persist_intent(engine: Engine, claim: Claim) -> Intent:
         return None if row is None else Intent(_order(row, row.client_order_id, row.attempts))
 
     return db.run_step(engine, persist, read_back=find, step="intent")
+
+
+def intend(connection: Connection, investment: Row, *, fence: int) -> Order:
+    """Persist that the order is about to be sent, for the first time or again."""
+    return _order(investment, *_client_order_id(connection, investment, fence=fence))
 
 
 def _client_order_id(connection: Connection, investment: Row, *, fence: int) -> tuple[UUID, int]:

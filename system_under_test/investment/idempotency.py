@@ -1,6 +1,7 @@
 """Idempotency keys (IETF draft): PostgreSQL decides, Redis may shorten the way to a replay."""
 
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Mapping
@@ -42,6 +43,9 @@ def fingerprint(payload: dict[str, str]) -> bytes:
 
 def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+_MAC_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -134,15 +138,31 @@ def _checked(row: Row, scope: Scope) -> Answer:
     return Answer(row.status, row.body, row.location)
 
 
+def seal(scope: Scope, answer: Answer) -> bytes:
+    """An answer as it is cached, with a MAC: keyed by the caller's token, over the request."""
+    content = canonical_json([answer.status, answer.body, answer.location]).encode()
+    return hmac.digest(scope.token_hash, scope.fingerprint + content, "sha256") + content
+
+
+def unseal(scope: Scope, sealed: bytes) -> Answer | None:
+    """The answer to this very request of this very caller; None for anything else."""
+    mac, content = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
+    expected = hmac.digest(scope.token_hash, scope.fingerprint + content, "sha256")
+    if not hmac.compare_digest(mac, expected):
+        return None
+    return Answer(*json.loads(content), replayed=True)
+
+
 class CacheUnavailable(Exception):  # noqa: N818
-    """Redis did not answer in time: ask PostgreSQL, and do not wait for Redis again."""
+    """Redis gave nothing that can be used: ask PostgreSQL, and do not wait for Redis again."""
 
 
 class AnswerCache:
     """Final answers in Redis: a hint that saves a transaction, never a decision.
 
     The cache key contains the hash of the caller's token, so that nobody is served another's
-    answer. Any error or delay means: ask PostgreSQL. The client never retries by itself.
+    answer. Whatever goes wrong, an error, a delay, a value that is not ours: ask PostgreSQL. Hence
+    the broad excepts; a parser that chokes raises anything. The client never retries by itself.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -154,38 +174,28 @@ class AnswerCache:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
-            decode_responses=True,
         )
 
     def get(self, scope: Scope) -> Answer | None:
         """The cached answer to this very request of this very caller."""
         try:
             cached = self._redis.get(self._name(scope))
-        except redis.RedisError as error:
+            return None if cached is None else unseal(scope, cached)
+        except Exception as error:
             logs.warning("answer_cache_unavailable", action="get", error=type(error).__name__)
             raise CacheUnavailable from error
-        entry = json.loads(cached) if cached else None
-        if entry is None or entry["fingerprint"] != scope.fingerprint.hex():
-            return None
-        return Answer(entry["status"], entry["body"], entry["location"], replayed=True)
 
     def put(self, scope: Scope, answer: Answer) -> None:
         """Remember an answer that is committed."""
-        entry = {
-            "fingerprint": scope.fingerprint.hex(),
-            "status": answer.status,
-            "body": answer.body,
-            "location": answer.location,
-        }
         try:
-            self._redis.set(self._name(scope), canonical_json(entry), ex=self._ttl_s)
-        except redis.RedisError as error:
+            self._redis.set(self._name(scope), seal(scope, answer), ex=self._ttl_s)
+        except Exception as error:
             logs.warning("answer_cache_unavailable", action="set", error=type(error).__name__)
 
     def ping(self) -> bool:
         try:
             return bool(self._redis.ping())
-        except redis.RedisError:
+        except Exception:
             return False
 
     @staticmethod

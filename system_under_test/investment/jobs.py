@@ -5,6 +5,7 @@ it under the job's row lock, so that a worker that lost its lease cannot write a
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -25,6 +26,11 @@ class Claim:
     fence: int
 
 
+# The horizon, the only way into review: both the attempts and the time are used up. An attempt
+# that surely sent nothing does not count, so that a partner that is down costs time and no more.
+USED_UP = """(attempts - unsent >= :max_attempts
+    AND created_at < clock_timestamp() - :review_after)"""
+
 _ENQUEUE = text("""
 WITH job AS (
     INSERT INTO jobs (id, kind, subject_id, user_id, state, traceparent)
@@ -37,13 +43,13 @@ INSERT INTO outbox (id, job_id, status, traceparent)
 SELECT :message_id, id, 'pending', :traceparent FROM job""")
 
 # One statement claims and logs. The sub-select waits for a competing claim, then sees its lease.
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH claimed AS (
     UPDATE jobs SET state = 'RUNNING', attempts = attempts + 1, fence = fence + 1,
         claim_id = :claim_id, next_run_at = NULL, updated_at = clock_timestamp(),
         lease_until = clock_timestamp() + :lease_ms * interval '1 ms'
     FROM (SELECT id AS old_id, state AS old_state FROM jobs WHERE id = :job_id
-            AND state IN ('PENDING', 'WAITING', 'RUNNING') AND attempts < :max_attempts
+            AND state IN ('PENDING', 'WAITING', 'RUNNING') AND NOT {USED_UP}
             AND (lease_until IS NULL OR lease_until < clock_timestamp())
             AND (next_run_at IS NULL OR next_run_at <= clock_timestamp())
           FOR UPDATE) AS old
@@ -66,11 +72,18 @@ _TAKE_OVER = text("""
 WITH taken AS (
     UPDATE jobs SET state = 'RUNNING', fence = fence + 1, claim_id = NULL, next_run_at = NULL,
         lease_until = NULL, updated_at = clock_timestamp()
-    WHERE id = :job_id RETURNING id, attempts, fence
+    WHERE id = :job_id RETURNING id, kind, subject_id, attempts, fence
+), logged AS (
+    INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence, reason)
+    SELECT id, :from_state, 'RUNNING', attempts, fence, 'reconciliation' FROM taken
 )
-INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence, reason)
-SELECT id, :from_state, 'RUNNING', attempts, fence, 'reconciliation' FROM taken""")
-_FIND = text("SELECT id, kind, subject_id, attempts, fence FROM jobs WHERE id = :job_id")
+SELECT id, kind, subject_id, attempts, fence FROM taken""")
+_TAKE_OVER_IN_REVIEW = text("""
+UPDATE jobs SET fence = fence + 1, updated_at = clock_timestamp()
+WHERE id = :job_id RETURNING id, kind, subject_id, attempts, fence""")
+
+_SPEND = text(f"""
+UPDATE jobs SET unsent = unsent + :unsent WHERE id = :job_id RETURNING {USED_UP}""")
 
 _MOVE = text("""
 WITH moved AS (
@@ -102,6 +115,12 @@ def enqueue(connection: Connection, *, kind: str, subject_id: str, user_id: UUID
     return job_id
 
 
+def horizon(settings: Settings) -> dict[str, object]:
+    """The parameters of USED_UP."""
+    review_after = timedelta(milliseconds=settings.review_after_ms)
+    return {"max_attempts": settings.max_attempts, "review_after": review_after}
+
+
 def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
     """Claim the job in a transaction of its own; None when it is not to be run now."""
     claim_id = uuid4()
@@ -109,7 +128,7 @@ def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
         "job_id": job_id,
         "claim_id": claim_id,
         "lease_ms": settings.job_lease_ms,
-        "max_attempts": settings.max_attempts,
+        **horizon(settings),
     }
 
     def take(connection: Connection) -> Row | None:
@@ -143,14 +162,21 @@ def lock(connection: Connection, job_id: UUID) -> Row:
 def take_over(connection: Connection, job_id: UUID) -> Claim | None:
     """Claim within the caller's transaction, to settle by evidence; None while a lease is live.
 
-    A job in review is in nobody's hands: it stays there until it is settled.
+    A job in review is in nobody's hands: it gets a new fence and stays there until it is settled.
     """
     job = lock(connection, job_id)
     if job.leased or job.state not in ("WAITING", "RUNNING", "REVIEW"):
         return None
-    if job.state != "REVIEW":
-        connection.execute(_TAKE_OVER, {"job_id": job_id, "from_state": job.state})
-    return Claim(*connection.execute(_FIND, {"job_id": job_id}).one())
+    if job.state == "REVIEW":
+        return Claim(*connection.execute(_TAKE_OVER_IN_REVIEW, {"job_id": job_id}).one())
+    where = {"job_id": job_id, "from_state": job.state}
+    return Claim(*connection.execute(_TAKE_OVER, where).one())
+
+
+def spend(connection: Connection, job_id: UUID, *, sent: bool, settings: Settings) -> bool:
+    """Account for an attempt that settled nothing; True when attempts and time are used up."""
+    parameters = {"job_id": job_id, "unsent": 0 if sent else 1, **horizon(settings)}
+    return connection.execute(_SPEND, parameters).scalar_one()
 
 
 def move(

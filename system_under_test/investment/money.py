@@ -21,6 +21,7 @@ CURRENCY_EXPONENT = {
 # Eighteen digits: ten such amounts still fit a signed 64-bit integer.
 MAX_AMOUNT_MINOR = 10**18 - 1
 AMOUNT_PATTERN = r"^[1-9][0-9]{0,17}$"
+DEPOSIT_PATTERN = r"^[1-9][0-9]{0,14}$"
 _AMOUNT = re.compile(AMOUNT_PATTERN.strip("^$"))
 
 

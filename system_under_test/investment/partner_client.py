@@ -2,7 +2,7 @@
 
 Only two things are definite: a parsed success for our order and a documented refusal of it.
 Everything else, a timeout, a reset, a 5xx, an answer that cannot be read, is unknown: the order
-may have been executed.
+may have been executed. Only without a connection it is certain that nothing was sent.
 """
 
 import json
@@ -41,7 +41,14 @@ class Unknown:
     reason: str
 
 
-Outcome = Executed | Rejected | NotFound | Unknown
+@dataclass(frozen=True)
+class NotSent:
+    """No connection came about: this attempt surely changed nothing."""
+
+    reason: str
+
+
+Outcome = Executed | Rejected | NotFound | NotSent | Unknown
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,11 @@ class PartnerClient:
                 method, self._url + path, body=body, headers=headers, preload_content=False
             )
             status, content = response.status, self._read(response)
+        except (
+            urllib3.exceptions.NewConnectionError,
+            urllib3.exceptions.ConnectTimeoutError,
+        ) as error:
+            return NotSent(type(error).__name__)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return Unknown(type(error).__name__)
         return classify(status, content, order)
@@ -151,6 +163,9 @@ def _executed(document: dict[str, object], order: Order) -> Outcome:
         return Unknown("executed, but order id, amount or fee is unreadable")
     if not 0 < int(amount) <= int(amount) + int(fee) <= order.amount_minor:
         return Unknown("executed, but for another amount than was held")
+    echoed = (document.get("instrument"), document.get("currency"))
+    if echoed != (order.instrument, order.currency):
+        return Unknown("executed, but in another instrument or currency than was ordered")
     return Executed(order_id, int(amount), int(fee))
 
 

@@ -1,6 +1,5 @@
 """Turn what the partner said into postings and final states, in the caller's transaction."""
 
-from datetime import timedelta
 from random import uniform
 from uuid import UUID
 
@@ -8,7 +7,7 @@ from sqlalchemy import Connection, Row, text
 
 from . import investments, jobs, ledger, logs
 from .jobs import Claim
-from .partner_client import Executed, NotFound, Outcome, Rejected, Unknown
+from .partner_client import Executed, NotFound, NotSent, Outcome, Rejected, Unknown
 from .settings import Settings
 
 _CLOSE_ORDER = text("""
@@ -16,11 +15,13 @@ UPDATE partner_orders SET status = :status, partner_order_id = :order_id, reason
     updated_at = clock_timestamp(), checked_at = clock_timestamp()
 WHERE investment_id = :investment_id""")
 
+# As long as no attempt sent anything, the order is what it was at first: an intent.
 _KEEP_ORDER_OPEN = text("""
-UPDATE partner_orders SET status = 'UNKNOWN', reason = :reason, updated_at = clock_timestamp(),
-    checked_at = clock_timestamp()
-WHERE investment_id = :investment_id
-RETURNING attempts >= :max_attempts OR created_at + :review_after < clock_timestamp()""")
+UPDATE partner_orders SET reason = :reason, updated_at = clock_timestamp(),
+    checked_at = clock_timestamp(),
+    status = CASE WHEN attempts > (SELECT unsent FROM jobs WHERE id = :job_id)
+        THEN 'UNKNOWN' ELSE 'INTENT' END
+WHERE investment_id = :investment_id""")
 
 
 def settle(
@@ -47,7 +48,7 @@ def settle(
                 connection, investment.id, "FAILED", reason=reason, evidence="partner refusal"
             )
             jobs.move(connection, job_id, "FAILED", reason=reason)
-        case Unknown() | NotFound():
+        case Unknown() | NotFound() | NotSent():
             _wait_or_review(connection, investment, claim, outcome=outcome, settings=settings)
 
 
@@ -103,21 +104,19 @@ def _wait_or_review(
     investment: Row,
     claim: Claim,
     *,
-    outcome: Unknown | NotFound,
+    outcome: Unknown | NotFound | NotSent,
     settings: Settings,
 ) -> None:
     """Unknown is never failed: keep the hold and ask again, or let a person look at the horizon."""
-    reason = outcome.reason if isinstance(outcome, Unknown) else "not known to the partner yet"
-    horizon_reached = connection.execute(
+    not_found = isinstance(outcome, NotFound)
+    reason = "not known to the partner yet" if not_found else outcome.reason
+    sent = not isinstance(outcome, NotSent)
+    used_up = jobs.spend(connection, claim.job_id, sent=sent, settings=settings)
+    connection.execute(
         _KEEP_ORDER_OPEN,
-        {
-            "investment_id": investment.id,
-            "reason": reason,
-            "max_attempts": settings.max_attempts,
-            "review_after": timedelta(milliseconds=settings.review_after_ms),
-        },
-    ).scalar_one()
-    if horizon_reached or claim.attempt >= settings.max_attempts:
+        {"investment_id": investment.id, "job_id": claim.job_id, "reason": reason},
+    )
+    if used_up:
         investments.move(connection, investment.id, "REVIEW", reason=reason)
         jobs.move(connection, claim.job_id, "REVIEW", reason=reason)
         logs.warning("review_needed", investment_id=investment.id, reason=reason)

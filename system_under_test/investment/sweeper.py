@@ -1,20 +1,21 @@
 """The sweeper drives every unfinished row to its end, with PostgreSQL and the partner's query API.
 
 Redispatch: a job that nobody works on is published again. Reconciliation: an order whose outcome
-is unknown is asked about, and settled by what the partner says. Parking: a job that used up its
-attempts is put before a person.
+is unknown is asked about, and settled by what the partner says; in review, where no worker looks
+any more, an order that the partner does not know is also placed again. Parking: a job that used
+up its attempts and its time is put before a person.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
-from sqlalchemy.exc import SQLAlchemyError
 
-from . import db, investments, jobs, logs, settlement, tracing
-from .partner_client import NotFound, Order, Outcome, PartnerClient, Unknown
+from . import db, execution, investments, jobs, logs, settlement, tracing
+from .partner_client import Executed, NotFound, Order, Outcome, PartnerClient, Rejected
 from .settings import Settings
 
 _BATCH = 100
@@ -25,7 +26,7 @@ _LOST_CONDITION = """
 o.status = 'published' AND (o.published_at < clock_timestamp() - :redispatch_after OR
     o.published_at < CASE j.state WHEN 'WAITING' THEN j.next_run_at
                                   WHEN 'RUNNING' THEN j.lease_until END)
-AND j.attempts < :max_attempts AND CASE j.state WHEN 'PENDING' THEN true
+AND CASE j.state WHEN 'PENDING' THEN true
     WHEN 'WAITING' THEN j.next_run_at <= clock_timestamp()
     WHEN 'RUNNING' THEN j.lease_until < clock_timestamp() ELSE false END"""
 _FIND_LOST = text(f"""
@@ -37,8 +38,8 @@ UPDATE outbox AS o SET status = 'pending' FROM jobs AS j
 WHERE o.job_id = j.id AND j.id = :job_id AND {_LOST_CONDITION} RETURNING o.job_id""")
 
 _FIND_UNSETTLED = text(f"""
-SELECT i.id, i.user_id, i.instrument, i.amount_minor, i.currency, o.client_order_id, o.attempts,
-    j.id AS job_id, j.traceparent
+SELECT i.id, i.user_id, i.instrument, i.amount_minor, i.currency, i.state,
+    o.client_order_id, o.attempts, j.id AS job_id, j.traceparent
 FROM partner_orders o JOIN investments i ON i.id = o.investment_id
 JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
 WHERE o.status IN ('INTENT', 'SENT', 'UNKNOWN')
@@ -46,19 +47,22 @@ AND o.checked_at < clock_timestamp() - :reconcile_after
 AND (j.lease_until IS NULL OR j.lease_until < clock_timestamp())
 ORDER BY o.checked_at LIMIT {_BATCH}""")
 _CHECKED = text("""
-UPDATE partner_orders SET checked_at = clock_timestamp() WHERE investment_id = :id
-RETURNING created_at + :review_after < clock_timestamp()""")
-_EXHAUSTED = "out of attempts"
+UPDATE partner_orders SET checked_at = clock_timestamp() WHERE investment_id = :id""")
+_EXHAUSTED = "out of attempts and time"
 
 _FIND_EXHAUSTED = text(f"""
 SELECT id, kind, subject_id, traceparent FROM jobs
-WHERE attempts >= :max_attempts AND (state = 'WAITING'
+WHERE {jobs.USED_UP} AND (state = 'WAITING'
     OR (state = 'RUNNING' AND lease_until < clock_timestamp()))
 ORDER BY created_at LIMIT {_BATCH}""")
 
 
 class Sweeper:
-    """One pass after another; passes may overlap with workers and with other sweepers."""
+    """One pass after another; passes may overlap with workers and with other sweepers.
+
+    Only reconciliation waits for the partner: it has a thread of its own, so that a partner that
+    hangs never delays the others.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -68,22 +72,26 @@ class Sweeper:
         self._limits = {
             "redispatch_after": timedelta(milliseconds=settings.redispatch_after_ms),
             "reconcile_after": timedelta(milliseconds=after_ms),
-            "review_after": timedelta(milliseconds=settings.review_after_ms),
-            "max_attempts": settings.max_attempts,
+            **jobs.horizon(settings),
         }
 
     def run(self) -> None:
+        threading.Thread(target=self._reconcile_forever, daemon=True).start()
         while True:
-            self._each(_FIND_LOST, self._redispatch, step="redispatch")
-            self._each(_FIND_UNSETTLED, self._reconcile, step="reconcile")
             self._each(_FIND_EXHAUSTED, self._park, step="park")
+            self._each(_FIND_LOST, self._redispatch, step="redispatch")
+            time.sleep(self._settings.sweep_tick_ms / 1000)
+
+    def _reconcile_forever(self) -> None:
+        while True:
+            self._each(_FIND_UNSETTLED, self._reconcile, step="reconcile")
             time.sleep(self._settings.sweep_tick_ms / 1000)
 
     def _each(self, query: TextClause, handle: Callable[[Row], None], *, step: str) -> None:
         """Handle every row under its own trace; one that fails waits for the next pass."""
         try:
             rows = db.run_read(self._engine, lambda c: c.execute(query, self._limits).all())
-        except SQLAlchemyError as error:
+        except Exception as error:
             logs.warning("sweep_failed", step=step, error=type(error).__name__)
             return
         for row in rows:
@@ -116,6 +124,8 @@ class Sweeper:
             currency=row.currency,
         )
         outcome = self._partner.query(order)
+        if outcome == NotFound() and row.state == "REVIEW":
+            outcome = self._place_again(row)
         settled = self._settle(row, outcome)
         logs.info(
             "order_reconciled",
@@ -124,15 +134,27 @@ class Sweeper:
             settled=settled,
         )
 
+    def _place_again(self, row: Row) -> Outcome:
+        """The very same order, unless somebody settled it: the partner dedupes what comes late."""
+
+        def work(connection: Connection) -> Order | None:
+            investment = investments.lock(connection, row.id)
+            if investment.state != "REVIEW":
+                return None
+            claim = jobs.take_over(connection, row.job_id)
+            return claim and execution.intend(connection, investment, fence=claim.fence)
+
+        order = db.run_transaction(self._engine, work)
+        return self._partner.submit(order) if order else NotFound()
+
     def _settle(self, row: Row, outcome: Outcome) -> bool:
-        """Settle by evidence unless a worker holds the job; at the horizon ask a person."""
+        """Settle by evidence unless a worker holds the job; without any, ask again later."""
 
         def work(connection: Connection) -> bool:
+            if not isinstance(outcome, Executed | Rejected):
+                connection.execute(_CHECKED, {"id": row.id})
+                return False
             investment = investments.lock(connection, row.id)
-            if isinstance(outcome, Unknown | NotFound):
-                reached = connection.execute(_CHECKED, self._limits | {"id": row.id}).scalar_one()
-                if not reached or investment.state != "EXECUTING":
-                    return False
             claim = jobs.take_over(connection, row.job_id)
             if claim is None:
                 return False

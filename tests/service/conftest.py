@@ -1,6 +1,7 @@
 """A small client for the running service: real HTTP, both API processes, real books."""
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -77,9 +78,10 @@ class Service:
         return reply.document
 
     def user(self, funds_minor: int = 0) -> User:
-        reply = self.send("POST", f"{PREFIX}/users", {"currency": "EUR"})
+        token = secrets.token_urlsafe(32)
+        reply = self.send("POST", f"{PREFIX}/users", {"currency": "EUR", "token": token})
         assert reply.status == 201, reply.content
-        user = User(reply.document["user_id"], reply.document["token"])
+        user = User(reply.document["user_id"], token)
         if funds_minor:
             assert self.finish(self.deposit(user, funds_minor))["state"] == "SUCCEEDED"
         return user
@@ -124,6 +126,12 @@ class Service:
                 return job
             assert time.monotonic() < deadline, f"not over after {timeout_s} s: {job}"
             time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def connect() -> type[Service]:
+    """Makes a client of a service that a test runs by itself."""
+    return Service
 
 
 @pytest.fixture

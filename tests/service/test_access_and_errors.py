@@ -32,7 +32,8 @@ def test_users_and_deposits_are_for_administrators(service) -> None:
     body = {"amount_minor": "5", "currency": "EUR", "reference": str(uuid4())}
     deposits = f"{PREFIX}/wallets/{user.user_id}/deposits"
     assert service.send("POST", deposits, body, token=user.token).status == 403
-    reply = service.send("POST", f"{PREFIX}/users", {"currency": "EUR"}, token=user.token)
+    body = {"currency": "EUR", "token": "x" * 32}
+    reply = service.send("POST", f"{PREFIX}/users", body, token=user.token)
     assert reply.status == 403
 
 
@@ -56,6 +57,13 @@ def test_a_bad_body_is_refused(service, change: dict) -> None:
     user = service.user()
     body = {"amount_minor": "5", "currency": "EUR", "instrument": "FUND-A"} | change
     reply = service.send("POST", f"{PREFIX}/investments", body, token=user.token)
+    assert reply.status == 422
+    assert_problem(reply)
+
+
+@pytest.mark.parametrize("change", [{"token": None}, {"token": "x" * 31}, {"token": "ü" * 32}])
+def test_a_user_needs_a_token_of_high_entropy(service, change: dict) -> None:
+    reply = service.send("POST", f"{PREFIX}/users", {"currency": "EUR"} | change)
     assert reply.status == 422
     assert_problem(reply)
 

@@ -1,6 +1,7 @@
 """Money moves from a deposit to an executed investment, once and traceably."""
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -107,6 +108,25 @@ def test_a_deposit_is_posted_once_for_its_reference(service) -> None:
     assert other.document["job_id"] == first.document["job_id"]
     service.finish(first)
     assert service.balance(user) == 250
+
+
+def test_a_deposit_that_no_wallet_can_hold_is_refused_at_once(service, database) -> None:
+    user = service.user()
+    assert service.deposit(user, 10**15).document["code"] == "validation-failed"
+    # As if a thousand of the largest deposits had come in before.
+    database.execute(
+        "INSERT INTO deposits (reference, user_id, amount_minor, currency)"
+        " VALUES (%s, %s, %s, 'EUR')",
+        (f"earlier-{user.user_id}", user.user_id, 10**18 - 11),
+    )
+    with ThreadPoolExecutor(8) as clients:
+        replies = list(clients.map(lambda _: service.deposit(user, 3), range(8)))
+    refused = [reply for reply in replies if reply.status == 422]
+    assert {reply.document["code"] for reply in refused} == {"wallet-full"}
+    accepted = [reply for reply in replies if reply.status == 202]
+    assert (len(accepted), len(refused)) == (3, 5)
+    assert [service.finish(reply)["state"] for reply in accepted] == ["SUCCEEDED"] * 3
+    assert service.balance(user) == 9
 
 
 def test_a_pending_investment_can_be_cancelled_and_then_not_executed(service) -> None:

@@ -55,16 +55,18 @@ def write(
 ) -> Answer:
     """Authenticate, claim the key, do the work and keep the answer: one transaction.
 
-    Redis may answer a replay. A COMMIT whose outcome is unknown is resolved by reading the key
-    back: its answer is the answer, and without one the caller is told to send the key again.
+    Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says. A
+    COMMIT whose outcome is unknown is resolved by reading the key back: its answer is the answer,
+    and without one the caller is told to send the key again.
     """
     services = services_of(request)
     try:
-        if cached := services.cache.get(scope):
-            return cached
-        cache_answers = True
+        cached, cache_answers = services.cache.get(scope), True
     except CacheUnavailable:
-        cache_answers = False
+        cached, cache_answers = None, False
+    if cached is not None:
+        db.run_read(services.engine, lambda c: auth.authenticate(c, scope.token_hash))
+        return cached
 
     claim_id: int | None = None
 

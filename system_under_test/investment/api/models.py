@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ..auth import MIN_TOKEN_LENGTH
-from ..money import AMOUNT_PATTERN, CURRENCY_EXPONENT
+from ..money import AMOUNT_PATTERN, CURRENCY_EXPONENT, DEPOSIT_PATTERN
 
 
 def _known_currency(code: str) -> str:
@@ -23,13 +23,27 @@ AmountMinor = Annotated[
         examples=["12345"],
     ),
 ]
+DepositMinor = Annotated[
+    str,
+    Field(
+        pattern=DEPOSIT_PATTERN,
+        description="Minor units, 1 to 15 decimal digits in a string.",
+        examples=["12345"],
+    ),
+]
 Currency = Annotated[
     str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"]), AfterValidator(_known_currency)
 ]
 Instrument = Annotated[str, Field(pattern=r"^[A-Z0-9][A-Z0-9.-]{0,31}$", examples=["FUND-A"])]
 Reference = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$")]
 Token = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9._~+/=-]+$", min_length=MIN_TOKEN_LENGTH, max_length=255)
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9._~+/=-]+$",
+        min_length=MIN_TOKEN_LENGTH,
+        max_length=255,
+        description="The user's bearer token, drawn at random by the caller; never shown again.",
+    ),
 ]
 
 
@@ -44,11 +58,11 @@ class Body(BaseModel):
 class NewUser(Body):
     user_id: UUID | None = Field(default=None, strict=False)
     currency: Currency = "EUR"
-    token: Token | None = None
+    token: Token
 
 
 class NewDeposit(Body):
-    amount_minor: AmountMinor
+    amount_minor: DepositMinor
     currency: Currency
     reference: Reference
 

@@ -1,18 +1,29 @@
 """What a partner's answer proves: only a clear yes or a documented no is definite."""
 
 import json
+import socket
 from uuid import uuid4
 
 import pytest
 from investment.errors import Problem
-from investment.partner_client import Executed, NotFound, Order, Rejected, Unknown, classify
+from investment.partner_client import (
+    Executed,
+    NotFound,
+    NotSent,
+    Order,
+    PartnerClient,
+    Rejected,
+    Unknown,
+    classify,
+)
 from investment.settings import Settings
 from investment.settlement import backoff_ms
 from investment.tracing import traced
 
 ORDER = Order(uuid4(), uuid4(), 1, "account", "FUND-A", 1000, "EUR")
 OURS = {"client_order_id": str(ORDER.client_order_id)}
-EXECUTED = OURS | {"status": "EXECUTED", "order_id": "P-1", "amount_minor": "1000"}
+ECHO = {"instrument": "FUND-A", "currency": "EUR", "amount_minor": "1000"}
+EXECUTED = OURS | ECHO | {"status": "EXECUTED", "order_id": "P-1"}
 
 
 def answer(status: int, document: object) -> object:
@@ -42,7 +53,11 @@ def test_definite_answers() -> None:
         (201, EXECUTED | {"amount_minor": "0"}),
         (201, EXECUTED | {"amount_minor": 1000}),
         (201, EXECUTED | {"amount_minor": "1000", "fee_minor": "1"}),
-        (201, OURS | {"status": "EXECUTED", "amount_minor": "1000"}),
+        (201, OURS | ECHO | {"status": "EXECUTED"}),
+        (201, EXECUTED | {"currency": "USD"}),
+        (201, EXECUTED | {"instrument": "FUND-B"}),
+        (200, EXECUTED | {"currency": None}),
+        (201, {k: v for k, v in EXECUTED.items() if k != "instrument"}),
         (201, OURS | {"status": "ACCEPTED"}),
         (200, []),
         (200, None),
@@ -55,6 +70,19 @@ def test_everything_else_is_unknown(status: int, document: object) -> None:
 @pytest.mark.parametrize("content", [b"", b"<html>", b'{"client_order_id"', b"\xff"])
 def test_garbage_with_a_success_status_is_unknown(content: bytes) -> None:
     assert isinstance(classify(200, content, ORDER), Unknown)
+
+
+def test_without_a_connection_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        address = {
+            "database_url": "postgresql+psycopg://",
+            "partner_url": f"http://127.0.0.1:{port}",
+        }
+        partner = PartnerClient(Settings(**address, partner_read_timeout_ms=200))
+        assert isinstance(partner.submit(ORDER), Unknown)  # connected: it may have been read
+    assert isinstance(partner.submit(ORDER), NotSent)
+    assert isinstance(partner.query(ORDER), NotSent)
 
 
 def test_backoff_is_capped_jittered_and_never_zero() -> None:

@@ -149,6 +149,7 @@ CREATE TABLE deposits (
     currency char(3) NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX deposits_user ON deposits (user_id);
 CREATE TABLE external_investment_partners (
     id uuid PRIMARY KEY,
     name text NOT NULL UNIQUE,

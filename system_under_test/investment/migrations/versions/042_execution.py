@@ -44,6 +44,8 @@ CREATE TABLE jobs (
     state text NOT NULL,
     reason text,
     attempts integer NOT NULL DEFAULT 0,
+    -- How many of the attempts surely sent nothing.
+    unsent integer NOT NULL DEFAULT 0,
     fence bigint NOT NULL DEFAULT 0,
     claim_id uuid,
     lease_until timestamptz,
