@@ -4,7 +4,7 @@ from harness.core.verdict import Judgement, Tally
 from harness.oracle.bounds import claims
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
-from harness.oracle.standings import promised, standing_faults
+from harness.oracle.standings import standing_faults
 from harness.oracle.strays import strange_kinds, unasked
 
 
@@ -16,7 +16,7 @@ def applied_exactly_once(case: Case) -> Judgement:
     user's own. What was accepted is only dropped for a reason that somebody else knows. Each
     business row has the transactions of its state: without success all that moved is back.
     """
-    tally = Tally(checked=len(promised(case)))
+    tally = Tally()
     own = {record.operation.id for record in case.operations}
     for claim in claims(case):
         tally.checked += any(record.operation.id in own for record in claim.operations)

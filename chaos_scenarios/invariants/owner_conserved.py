@@ -21,11 +21,13 @@ def owner_conserved(case: Case) -> Judgement:
         tally.checked += 1
         if sum_.off_minor:
             found = Finding(
-                f"a client {sum_.key.replace('-', ' ')} than the operations of this client explain",
+                f"{sum_.key.replace('-', ' ')}, not what the operations of this client explain",
                 sum_.key,
                 f"user {sum_.owner}",
                 expected=f"{sum_.low_minor} to {sum_.high_minor} {sum_.currency} minor units",
                 actual=f"{sum_.actual_minor} ({sum_.off_minor:+d})",
+                operation=sum_.operations[0].operation.id if sum_.operations else "",
+                records=case.records_of(sum_.operations),
                 weight=abs(sum_.off_minor),
             )
             tally.findings.append(found)

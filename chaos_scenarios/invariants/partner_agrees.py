@@ -1,5 +1,7 @@
 """Two sets of books that nobody writes together: the target's and its partner's."""
 
+from dataclasses import replace
+
 from harness.core.verdict import Finding, Judgement, Tally
 from harness.oracle.case import Case
 from harness.oracle.invariant import invariant
@@ -19,10 +21,11 @@ def partner_agrees(case: Case) -> Judgement:
             tally.findings.append(
                 Finding(title, key, pair.subject, once, pair.sides, weight=pair.amount_minor)
             )
-    for key, name, asked, said in misaddressed(case):
+    for key, claim, name, asked, said in misaddressed(case):
         if key:
             title = f"the order is for {key.replace('-', ' ')} than was asked for"
-            tally.findings.append(Finding(title, key, name, asked, said))
+            found = replace(claim.finding(case, key, title), subject=name)
+            tally.findings.append(replace(found, expected=asked, actual=said))
         else:
             tally.unknown.append(f"{name}: no operation of this run says which instrument")
     for what, partner, ledger in positions(case) if case.quiet else ():

@@ -5,8 +5,8 @@ from harness.core.scenario import Load, Plan, Story, scenario
 
 BASELINE, LOAD, CHOSEN = range(40), range(40, 260), 10
 INVARIANTS = (
-    "ledger-balanced", "money-conserved", "applied-exactly-once", "partner-agrees",
-    "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
+    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
+    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
     "bystanders-undisturbed", "others-in-flight",
 )  # fmt: skip
 

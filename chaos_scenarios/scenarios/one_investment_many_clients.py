@@ -4,8 +4,9 @@ from harness.core.scenario import Load, Plan, Story, scenario
 
 CLIENTS, ROUNDS = 20, 10
 INVARIANTS = (
-    "ledger-balanced", "money-conserved", "applied-exactly-once", "partner-agrees",
-    "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck", "entries-overlap",
+    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
+    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
+    "entries-overlap",
 )  # fmt: skip
 
 

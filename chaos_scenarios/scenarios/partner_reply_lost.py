@@ -5,8 +5,8 @@ from harness.core.scenario import Load, Plan, Story, scenario
 
 NUMBERS, CHOSEN = range(220), 10
 INVARIANTS = (
-    "ledger-balanced", "money-conserved", "applied-exactly-once", "partner-agrees",
-    "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
+    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
+    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
 )  # fmt: skip
 
 

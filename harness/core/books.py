@@ -142,7 +142,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger shows of a subject in one state, at every moment.
+    """What the ledger shows of a subject in one state, once nothing is under way.
 
     Its transactions are those that name it as their subject: one of each kind in `once`, at most
     one of each kind in `maybe`, and no others. `net` is what they add up to: credits minus debits

@@ -97,11 +97,16 @@ class LinkSpec(_Model):
 
 
 class TaskSpec(_Model):
-    """A command that runs once and ends, with the settings of process `like`, past every proxy."""
+    """A command that runs once and ends, with the settings of process `like`, past every proxy.
+
+    It starts when the database answers and the tasks before it have ended. One that is `early`
+    waits for the database by itself, so that it may start at once, which saves its start-up time.
+    """
 
     name: str
     command: tuple[str, ...]
     like: str
+    early: bool = False
     env: dict[str, str] = Field(default_factory=dict)
 
 

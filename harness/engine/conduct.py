@@ -106,6 +106,7 @@ class Conduct:
 
     def _phase(self, phase: str, load: Load) -> None:
         self.recorder.phase(self.name, phase, "begin")
+        before = len(self._completed)
         self.announcer.say(
             "phase",
             f"{phase}: {len(load.numbers)} journeys of {load.workload}, {load.clients} at once",
@@ -134,7 +135,7 @@ class Conduct:
             self._known.setdefault(number, {}).update(ids)
         for number, reason in sorted(result.stopped.items())[:20]:
             self.recorder.problem(self.name, f"{phase}: journey {number} stopped: {reason}")
-        self.recorder.phase(self.name, phase, "end")
+        self.recorder.phase(self.name, phase, "end", operations=len(self._completed) - before)
 
     def _entries(self) -> tuple[str, ...]:
         return self.stack.target.spec.entries

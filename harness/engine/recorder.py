@@ -34,9 +34,12 @@ class Recorder:
         """Write any value as a record of that type."""
         return self.journal.write(type, encode(value, start_ns=self.journal.start_ns))
 
-    def phase(self, scenario: str, phase: str, event: str) -> None:
-        """A phase begins or ends."""
-        self.write("phase", {"scenario": scenario, "phase": phase, "event": event})
+    def phase(
+        self, scenario: str, phase: str, event: str, *, operations: int | None = None
+    ) -> None:
+        """A phase begins or ends, after so many operations where clients did any."""
+        data: dict[str, str | int] = {"scenario": scenario, "phase": phase, "event": event}
+        self.write("phase", data if operations is None else data | {"operations": operations})
 
     def operation(self, scenario: str, phase: str, completed: Completed) -> None:
         """One operation with all its attempts."""

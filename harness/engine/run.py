@@ -242,6 +242,7 @@ def _scenario_plan(name: str, story: Story) -> ScenarioPlan:
         question=entry.doc,
         invariants=story.invariants,
         faults=tuple(_fault_plan(fault) for fault in story.faults),
+        operations_min=story.operations_min,
         load=LoadPlan(load.workload, load.clients, load.driver, len(load.numbers)),
     )
 

@@ -93,6 +93,15 @@ class Case:
         return {(subject.kind, subject.id): subject for subject in self.after.subjects}
 
     @cached_property
+    def about(self) -> dict[str, list[OperationRecord]]:
+        """The operations of the run by the id of the business row that they are about."""
+        found: dict[str, list[OperationRecord]] = defaultdict(list)
+        for record in self.all_operations:
+            if record.subject:
+                found[record.subject].append(record)
+        return found
+
+    @cached_property
     def transactions(self) -> list[Transaction]:
         """The ledger at the end, transaction by transaction."""
         return transactions(self.after)

@@ -20,3 +20,6 @@ def gaps(planned: ScenarioPlan, case: Case) -> Iterator[str]:
     for phase, counted in case.counted.items():
         if recorded[phase] != counted:
             yield f"the journal holds {recorded[phase]} of {counted} operations in {phase}"
+    unknown = {part.trace for part in case.exchanges} - {r.operation.trace for r in case.operations}
+    if unknown:
+        yield f"the journal holds messages of {len(unknown)} traces without their operations"

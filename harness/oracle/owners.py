@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from harness.core.records import OperationRecord
 from harness.oracle.bounds import Claim, claims
 from harness.oracle.case import Case
 from harness.oracle.ledger import debit_minor, money
@@ -21,6 +22,7 @@ class Holding:
     low_minor: int
     high_minor: int
     actual_minor: int
+    operations: tuple[OperationRecord, ...]
 
     @property
     def off_minor(self) -> int:
@@ -52,17 +54,21 @@ def holdings(case: Case, have: dict[Owner, Counter[str]]) -> Iterator[Holding]:
     funding = claims(case, wanted=lambda effect: effect.ledger_kind == accounts.funding)
     executions = claims(case, wanted=lambda effect: effect.partner)
     paid, used, fees = _bounds(funding), _bounds(executions), _fees(case, executions)
+    behind: dict[Owner, tuple[OperationRecord, ...]] = defaultdict(tuple)
+    for claim in (*funding, *executions):
+        behind[(claim.user, claim.currency)] += claim.operations
     for place in sorted({*have, *paid, *used} - {place for place in have if not place[0]}):
         sums, fee = have.get(place, Counter()), fees[place]
         low, high = (value - fee for value in paid.get(place, (0, 0)))
         least, most = used.get(place, (0, 0))
-        yield Holding("owns-another-sum", *place, low, high, sums.total())
+        who = behind[place]
+        yield Holding("owns-another-sum", *place, low, high, sums.total(), who)
         if accounts.invested:
             invested = sums[accounts.invested]
-            yield Holding("invested-another-sum", *place, least, most, invested)
+            yield Holding("invested-another-sum", *place, least, most, invested, who)
         if accounts.wallet:
             free = (low - sums[accounts.reserved] - most, high - sums[accounts.reserved] - least)
-            yield Holding("wallet-holds-another-sum", *place, *free, sums[accounts.wallet])
+            yield Holding("wallet-holds-another-sum", *place, *free, sums[accounts.wallet], who)
 
 
 def ownerless(case: Case, have: dict[Owner, Counter[str]]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.core.books import PartnerOrder, Posting
 from harness.core.history import Outcome
-from harness.oracle.bounds import claims
+from harness.oracle.bounds import Claim, claims
 from harness.oracle.case import Case
 from harness.oracle.ledger import money, net
 
@@ -89,11 +89,11 @@ def positions(case: Case) -> Iterator[tuple[str, dict[str, int], dict[str, int]]
         yield "invested amounts", ordered, {k: -value for k, value in invested.items()}
 
 
-def misaddressed(case: Case) -> Iterator[tuple[str, str, str, str]]:
+def misaddressed(case: Case) -> Iterator[tuple[str, Claim, str, str, str]]:
     """Orders for another account, instrument or currency than their operations asked for.
 
-    Each is a key (empty where nobody knows what was asked for), the order, what was asked for,
-    and what the order says.
+    Each is a key (empty where nobody knows what was asked for), the claim, the order, what was
+    asked for, and what the order says.
     """
     rules = case.rules
     asked = {claim.amount_minor: claim for claim in claims(case, wanted=lambda e: e.partner)}
@@ -104,14 +104,15 @@ def misaddressed(case: Case) -> Iterator[tuple[str, str, str, str]]:
             continue
         name = f"{claim.subject}, partner order {order.client_order}"
         if rules.partner_account_is_owner and order.account != claim.user:
-            yield "another-account", name, f"account {claim.user}", f"account {order.account}"
+            own, other = f"account {claim.user}", f"account {order.account}"
+            yield "another-account", claim, name, own, other
         if order.currency != claim.currency:
-            yield "another-currency", name, claim.currency, order.currency
+            yield "another-currency", claim, name, claim.currency, order.currency
         names = {record.subject or record.operation.id for record in claim.operations}
         wanted = {text for part in names for text in instruments.get(part, ())}
         if rules.instrument_param and order.instrument not in wanted:
             key = "another-instrument" if wanted else ""
-            yield key, name, " or ".join(sorted(wanted)), order.instrument
+            yield key, claim, name, " or ".join(sorted(wanted)), order.instrument
 
 
 def _instruments(case: Case) -> dict[str, set[str]]:

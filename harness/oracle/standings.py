@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.core.books import Posting, Standing, Subject
 from harness.core.verdict import Finding
@@ -10,7 +11,12 @@ from harness.oracle.ledger import Transaction, debit_minor, money
 
 
 def promised(case: Case) -> dict[str, tuple[Subject, Standing]]:
-    """The rows in a state for which the target says what the ledger shows, by id."""
+    """The rows in a state for which the target says what the ledger shows, by id.
+
+    None before all is over: a target may book first and move the row then.
+    """
+    if not case.quiet:
+        return {}
     rules = {(rule.subject_kind, rule.state): rule for rule in case.rules.standings}
     return {
         subject.id: (subject, rules[(subject.kind, subject.state)])
@@ -25,27 +31,37 @@ def standing_faults(case: Case) -> Iterator[Finding]:
     for row in case.transactions:
         rows[row.subject].append(row)
     for id, (subject, rule) in promised(case).items():
-        name = f"{subject.kind} {id}"
-        expected, actual = _kinds(rule, rows[id])
-        if actual:
-            title = "its transactions are not those that its state stands for"
-            yield Finding(title, "wrong-transactions", name, expected, actual)
-        legs = [leg for row in rows[id] for leg in row.legs]
-        yield from _net_faults(subject, rule, name, legs)
-        for leg in legs:
-            if leg.owner and leg.owner != subject.owner:
-                title, actual = "it moved the money of another client", f"user {leg.owner}"
-                own = f"accounts of user {subject.owner}"
-                yield Finding(title, "anothers-money", name, own, f"{leg.account} of {actual}")
+        operations = case.about.get(id, [])
+        for found in _faults(subject, rule, rows[id]):
+            yield replace(
+                found,
+                operation=operations[0].operation.id if operations else "",
+                records=case.records_of(operations),
+            )
     standing = {kind for rule in case.rules.standings for kind in (*rule.once, *rule.maybe)}
     kinds = {rule.subject_kind for rule in case.rules.standings}
     ids = {subject.id for subject in case.after.subjects if subject.kind in kinds}
     for id, orphans in rows.items():
-        for row in orphans if id not in ids else ():
+        for row in orphans if case.quiet and id not in ids else ():
             if row.kind in standing:
                 title, actual = "a ledger transaction about nothing", f"transaction {row.id}"
                 name = f"{row.kind} {id}"
                 yield Finding(title, "without-a-row", name, "the row that it is about", actual)
+
+
+def _faults(subject: Subject, rule: Standing, rows: list[Transaction]) -> Iterator[Finding]:
+    name = f"{subject.kind} {subject.id}"
+    expected, actual = _kinds(rule, rows)
+    if actual:
+        title = "its transactions are not those that its state stands for"
+        yield Finding(title, "wrong-transactions", name, expected, actual)
+    legs = [leg for row in rows for leg in row.legs]
+    yield from _net_faults(subject, rule, name, legs)
+    for leg in legs:
+        if leg.owner and leg.owner != subject.owner:
+            title, own = "it moved the money of another client", f"accounts of user {subject.owner}"
+            other = f"{leg.account} of user {leg.owner} (transaction {leg.transaction})"
+            yield Finding(title, "anothers-money", name, own, other, weight=leg.amount_minor)
 
 
 def _kinds(rule: Standing, rows: list[Transaction]) -> tuple[str, str]:

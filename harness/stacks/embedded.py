@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psycopg
 import urllib3
 
 from harness.core.errors import HarnessError, SteadyStateError
@@ -57,18 +58,16 @@ class EmbeddedStack:
         self._source = self._make_source()
         self._allocate_ports()
         # What takes time is initdb and Python's imports, and there are few cores: first what all
-        # the others wait for, beside it the first task's imports, then everything at once.
+        # the others wait for, beside it the imports of a task that can wait, then the rest at once.
         self._start_proxy()
-        tasks = [self._start_task(task) for task in self.target.spec.tasks[:1]]
+        early = {task.name: self._start_task(task) for task in self.target.spec.tasks if task.early}
         self._start_datastores()
         for process in self.target.spec.processes:
             self._start_process(process)
         self._create_proxies()
-        for task in self.target.spec.tasks[1:]:
-            self._finish_task(tasks[-1])
-            tasks.append(self._start_task(task))
-        if tasks:
-            self._finish_task(tasks[-1])
+        self._wait_for_database()
+        for task in self.target.spec.tasks:
+            self._finish_task(task, early.get(task.name) or self._start_task(task))
         self._wait_ready()
 
     def down(self) -> None:
@@ -203,15 +202,24 @@ class EmbeddedStack:
             ]
         )
 
-    def _start_task(self, task: TaskSpec) -> tuple[TaskSpec, "subprocess.Popen[bytes]"]:
+    def _wait_for_database(self) -> None:
+        def answers() -> bool:
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.dsn()):
+                return True
+            return False
+
+        for store in self.target.spec.datastores:
+            if store.kind == "postgres":
+                self._wait(answers, what="PostgreSQL", log=store.name)
+
+    def _start_task(self, task: TaskSpec) -> "subprocess.Popen[bytes]":
         argv = [part.format(python=self.target.spec.python) for part in task.command]
         env = self._environment(task.like, direct=True) | task.env | dict(self.secrets)
         name = f"task-{task.name}"
         command = Command(name, argv, env, self._log(name), folder=self._source)
-        return task, self.keeper.start(command)
+        return self.keeper.start(command)
 
-    def _finish_task(self, started: tuple[TaskSpec, "subprocess.Popen[bytes]"]) -> None:
-        task, process = started
+    def _finish_task(self, task: TaskSpec, process: "subprocess.Popen[bytes]") -> None:
         name = f"task-{task.name}"
         self._wait(lambda: process.poll() is not None, what=f"task “{task.name}”", log=name)
         if process.returncode:

@@ -13,9 +13,11 @@ from harness.core.books import (
     ChartOfAccounts,
     Effect,
     Lifecycle,
+    PartnerEvent,
     PartnerOrder,
     Posting,
     Rules,
+    Standing,
     Subject,
     Transition,
 )
@@ -55,7 +57,15 @@ RULES = Rules(
     ),
     effects=(
         Effect("pay-in", "topup"),
-        Effect("buy", "settle", partner=True, subject_kind="purchase", terminal_state="DONE"),
+        Effect(
+            "buy",
+            "settle",
+            partner=True,
+            subject_kind="purchase",
+            terminal_state="DONE",
+            cancelled_by="call-off",
+        ),
+        Effect("open", "", subject_kind="purchase"),
     ),
     accounts=ChartOfAccounts(
         client=("PURSE", "BLOCKED", "SHARES"),
@@ -64,8 +74,24 @@ RULES = Rules(
         position="HELD",
         invested="SHARES",
         suspense="ODD",
+        income=("FEES",),
+        wallet="PURSE",
+        reserved="BLOCKED",
     ),
     idempotent_kinds=("buy",),
+    standings=(
+        Standing("purchase", "NEW"),
+        Standing("purchase", "OPEN", once=("reserve",), net=(("PURSE", -1), ("BLOCKED", 1))),
+        Standing(
+            "purchase",
+            "DONE",
+            once=("reserve", "settle"),
+            net=(("PURSE", -1), ("SHARES", 1), ("HELD", -1), ("BANK", 1)),
+        ),
+        Standing("purchase", "DROPPED", maybe=("reserve", "undo")),
+    ),
+    partner_account_is_owner=True,
+    instrument_param="article",
 )
 
 
@@ -106,6 +132,7 @@ class World:
     subjects: list[Subject] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     partner_orders: list[PartnerOrder] = field(default_factory=list)
+    partner_events: list[PartnerEvent] = field(default_factory=list)
     exchanges: list[ExchangeRecord] = field(default_factory=list)
     resolutions: list[ResolutionRecord] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -116,6 +143,9 @@ class World:
     settled: bool = True
     moments: tuple[str, ...] = ("before", "after")
     wanted: tuple[str, ...] = ("applied-exactly-once",)
+    journeys_planned: int | None = None
+    operations_min: int = 0
+    operations_lost: int = 0
 
     # -- history --------------------------------------------------------------------------------
 
@@ -130,6 +160,7 @@ class World:
         key: str | None = None,
         name: str = "",
         at_ms: int | None = None,
+        params: dict[str, str] | None = None,
     ) -> OperationRecord:
         """Add an operation with one attempt an outcome (one `ok` when none is given)."""
         id = f"{self.name}/{name or kind}/{number}"
@@ -145,6 +176,7 @@ class World:
             Operation(
                 id, kind, number, f"user-{number}", f"key-{number}" if key is None else key,
                 trace=f"trace-{name or kind}-{number}", amount_minor=amount, currency="EUR",
+                params=params or {},
             ),
             overall,
             subject,
@@ -163,13 +195,15 @@ class World:
     def post(
         self, id: str, kind: str, subject: str, amount: int, *legs: str, order: int = 0
     ) -> list[Posting]:
-        """Add a ledger transaction with legs like `D BANK` or `C PURSE:1`."""
+        """Add a ledger transaction with legs like `D BANK` or `C PURSE:1`, which is user 1's."""
         found = []
         for leg in legs:
             side, account = leg.split()
+            part, _, name = account.partition(":")
+            owner, instrument = ("", name) if part == "HELD" else (name and f"user-{name}", "")
             found.append(
                 Posting(
-                    id, kind, subject, account, account.split(":")[0], side, amount, "EUR", order
+                    id, kind, subject, account, part, side, amount, "EUR", order, owner, instrument
                 )
             )
         self.postings += found
@@ -219,7 +253,17 @@ class World:
         self.settle(n)
         self.buy_at_partner(n)
         self.state(n, "NEW", "OPEN", "DONE")
-        self.balances.append(Balance(f"PURSE:{n}", "PURSE", "EUR", paid(n) - price(n)))
+        left = paid(n) - price(n)
+        self.balances.append(Balance(f"PURSE:{n}", "PURSE", "EUR", left, owner=f"user-{n}"))
+        self.operation(
+            "open", n, amount=price(n), subject=f"p{n}", phase="prepare", params={"article": "X"}
+        )
+
+    def refused_by_partner(self, number: int) -> None:
+        """The partner's journal says that it refused purchase `number`."""
+        seq = len(self.partner_events)
+        event = PartnerEvent(seq, 0, "rejected", f"c{number}", price(number), "")
+        self.partner_events.append(event)
 
     def fault(self, id: str, *, aim: str = "storm/buy/1", bit: bool = True, at_ms: int = 0) -> None:
         """Plan a fault that is applied, healed and proved."""
@@ -234,8 +278,17 @@ class World:
         faults = tuple(
             FaultPlan(id, "cut", "door-1-store", self.fault_aim, {}) for id in self.faults
         )
-        load = LoadPlan("shopping", 2, "threads", 2)
-        return ScenarioPlan(self.name, "Does it hold?", self.wanted, faults, load)
+        numbers = {r.operation.number for r in self.operations if r.phase == "load"}
+        planned = len(numbers) if self.journeys_planned is None else self.journeys_planned
+        load = LoadPlan("shopping", 2, "threads", planned)
+        return ScenarioPlan(
+            self.name,
+            "Does it hold?",
+            self.wanted,
+            faults,
+            load,
+            operations_min=self.operations_min,
+        )
 
     def entries(self) -> Iterable[tuple[str, object]]:
         """What the engine would write about the scenario, in order."""
@@ -262,8 +315,11 @@ class World:
 
     def _in_phase(self, phase: str) -> Iterable[tuple[str, object]]:
         yield "phase", {"scenario": self.name, "phase": phase, "event": "begin"}
-        yield from (("operation", r) for r in self.operations if r.phase == phase)
-        yield "phase", {"scenario": self.name, "phase": phase, "event": "end"}
+        records = [r for r in self.operations if r.phase == phase]
+        yield from (("operation", r) for r in records)
+        counted = len(records) + self.operations_lost
+        end = {"scenario": self.name, "phase": phase, "event": "end", "operations": counted}
+        yield "phase", end
 
     def _books(self, moment: str) -> Iterable[tuple[str, object]]:
         parts = {name: getattr(self, name, []) for name in TABLES}

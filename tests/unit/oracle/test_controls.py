@@ -5,7 +5,7 @@ from dataclasses import replace
 from harness.core.records import ExchangeRecord
 from harness.core.verdict import Verdict
 from harness.oracle.journeys import link_class
-from tests.unit.oracle.builder import FAIL, INFO, MS, OK, STORM, World, healthy, price
+from tests.unit.oracle.builder import FAIL, INFO, MS, OK, STORM, World, attempt, healthy, price
 
 
 def exchange(
@@ -131,10 +131,11 @@ def race(gap_ms: int) -> World:
     """Two clients buy the same thing through two doors, the second `gap_ms` after the first."""
     world = World()
     for client, (door, outcome) in enumerate([("door-1", OK), ("door-2", FAIL)]):
-        record = world.operation("buy", client, outcome, amount=price(1), subject="p1")
+        at_ms = client * gap_ms
+        record = world.operation("buy", client, outcome, amount=price(1), subject="p1", at_ms=at_ms)
         attempts = tuple(replace(a, entry=door) for a in record.attempts)
         world.change(f"buy/{client}", attempts=attempts)
-        start = client * gap_ms * MS
+        start = at_ms * MS
         link = f"{door}-postgres"
         trace = record.operation.trace
         world.exchanges.append(ExchangeRecord(STORM, "load", trace, link, (1,), start, start + MS))
@@ -151,6 +152,33 @@ def test_requests_that_passed_each_other() -> None:
     assert found[0].actual == "door-1-postgres and door-2-postgres"
     world = race(0)
     world.exchanges.pop()
+    assert world.check("entries-overlap").verdict is Verdict.FAIL
+
+
+def test_a_retry_that_meets_the_other_request_fakes_no_overlap() -> None:
+    world = race(10)
+    first = world.operations[0]
+    again = replace(attempt(first.operation.id, 1, OK, 10), entry="door-2")
+    world.change("buy/0", attempts=(*first.attempts, again))
+    trace = first.operation.trace
+    at = 10 * MS
+    world.exchanges.append(ExchangeRecord(STORM, "load", trace, "door-2-postgres", (1,), at, at))
+    assert world.check("entries-overlap").verdict is Verdict.FAIL
+
+
+def test_an_exchange_that_outlasts_its_first_attempt_counts_only_as_its_beginning() -> None:
+    world = race(10)
+    world.exchanges[0] = replace(world.exchanges[0], last_ns=30 * MS)
+    assert world.check("entries-overlap").verdict is Verdict.FAIL
+    world = race(1)
+    world.exchanges[0] = replace(world.exchanges[0], last_ns=4 * MS)
+    assert world.check("entries-overlap").verdict is Verdict.PASS
+
+
+def test_messages_outside_the_first_attempt_show_nothing() -> None:
+    world = race(0)
+    world.exchanges[0] = replace(world.exchanges[0], first_ns=6 * MS, last_ns=7 * MS)
+    world.exchanges[1] = replace(world.exchanges[1], last_ns=7 * MS)
     assert world.check("entries-overlap").verdict is Verdict.FAIL
 
 

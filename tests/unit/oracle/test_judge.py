@@ -19,6 +19,7 @@ from tests.unit.oracle.builder import (
     STORM,
     World,
     all_invariants,
+    attempt,
     healthy,
     journal,
     judged,
@@ -74,7 +75,7 @@ def test_pass() -> None:
     assert (fault.bit, fault.observer, fault.evidence) == (True, "the server", {"seen": "1"})
     assert [p.name for p in scenario.phases] == ["prepare", "baseline", "load", "settle"]
     assert all(p.until_ms is not None and p.from_ms <= p.until_ms for p in scenario.phases)
-    assert scenario.invariants[0].checked == 6
+    assert scenario.invariants[0].checked == 9
     assert scenario.invariants[0].summary.startswith("Every acknowledged operation")
 
 
@@ -153,6 +154,8 @@ def test_what_an_earlier_scenario_broke_accuses_only_that_one() -> None:
         for n, r in enumerate(second.operations)
     ]
     second.operation("buy", 9, amount=price(9), subject="p9")
+    second.operation("open", 9, amount=price(9), subject="p9", phase="prepare")
+    second.post("r9", "reserve", "p9", price(9), "D PURSE:9", "C BLOCKED:9")
     second.settle(9)
     second.buy_at_partner(9)
     second.state(9, "NEW", "OPEN", "DONE")
@@ -236,6 +239,28 @@ def test_something_must_have_happened() -> None:
     assert "no operation was sent under load" in reasons(world)
 
 
+def test_every_planned_journey_must_have_left_an_operation() -> None:
+    text = reasons(faulted(journeys_planned=5))
+    assert "the journal holds nothing of 2 of 5 journeys under load" in text
+
+
+def test_enough_must_have_happened() -> None:
+    world = faulted(operations_min=6)
+    assert judged(world).verdict is Verdict.PASS
+    world.operations_min = 7
+    assert "6 operations under load, where 7 are the least" in reasons(world)
+
+
+def test_the_journal_must_hold_every_operation_that_was_counted() -> None:
+    assert "the journal holds 6 of 8 operations in load" in reasons(faulted(operations_lost=2))
+
+
+def test_messages_of_operations_that_the_journal_lacks() -> None:
+    world = faulted()
+    world.exchanges.append(ExchangeRecord(STORM, "load", "trace-lost", "a-b", (1,), 0, 1))
+    assert "messages of 1 traces without their operations" in reasons(world)
+
+
 def test_every_kind_of_operation_must_have_succeeded_once() -> None:
     world = faulted()
     world.operation("cancel", 7, FAIL)
@@ -261,8 +286,11 @@ def test_final_reads_resolve_unknown_outcomes() -> None:
     scenario = record.scenarios[0]
     assert (scenario.resolved_info, scenario.operations["info"]) == (1, 0)
     world.resolutions = [ResolutionRecord(STORM, "storm/buy/2", FAIL, "p2", "a read")]
+    world.change("buy/2", attempts=(attempt("storm/buy/2", 0, INFO, 200),))
+    assert judged(world).verdict is Verdict.PASS
+    world.buy_at_partner(2, id="o9")
     finding = judged(world).findings[0]
-    assert finding.id.endswith("applied-after-refusal")
+    assert finding.id.endswith("executed-twice")
     assert len(finding.examples[0].records) == 2
 
 

@@ -59,7 +59,7 @@ def test_junit_of_a_failure_names_the_transfer(tmp_path: Path) -> None:
     failure = found["partner-reply-lost"].find(".//failure")
     assert failure is not None
     assert failure.attrib["type"] == "fail"
-    assert "2 partner orders of 354920054 minor units" in (failure.text or "")
+    assert "2 partner orders of 17213625238 minor units" in (failure.text or "")
     assert "repeat: stormproof run partner-reply-lost" in (failure.text or "")
 
 

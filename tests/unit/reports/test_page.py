@@ -155,9 +155,9 @@ def test_a_finding_says_what_where_when_and_how_to_repeat(rendered: dict[str, Pa
     assert page.by_id("findings") in finding.ancestors
     text = " ".join(finding.text.split())
     assert "An investment was executed twice" in text
-    assert "EUR 3549200.54 (354920054 minor units)" in text
-    assert "1 partner order of 354920054 minor units" in text
-    assert "2 partner orders of 354920054 minor units" in text
+    assert "EUR 172136252.38 (17213625238 minor units)" in text
+    assert "1 partner order of 17213625238 minor units" in text
+    assert "2 partner orders of 17213625238 minor units" in text
     assert "14604 ms of the run · 2026-11-24T08:15:14.854Z" in text
     assert "partner-reply-lost/execute-investment/54" in text
     assert "457 (operation), 658 (books)" in text

@@ -66,9 +66,9 @@ def test_an_amount_is_found_through_the_subject_when_no_operation_is_named(tmp_p
     run = load(failing(tmp_path / "run"))
     finding = run.findings[0]
     bare = finding.examples[0].model_copy(update={"operation": "", "records": []})
-    assert run.amount_behind(finding, bare) == (354920054, "EUR")
+    assert run.amount_behind(finding, bare) == (17213625238, "EUR")
     wordy = bare.model_copy(update={"subject": f"investment {bare.subject} of EUR"})
-    assert run.amount_behind(finding, wordy) == (354920054, "EUR")
+    assert run.amount_behind(finding, wordy) == (17213625238, "EUR")
     nobody = bare.model_copy(update={"subject": "nobody"})
     assert run.amount_behind(finding, nobody) == (0, "")
 
