@@ -63,7 +63,7 @@ def assemble(request: RunRequest) -> Run:
         target,
         run_id=run_id,
         seed=request.seed,
-        edits=wiring.variant_edits(request.variant),
+        edits=wiring.variant_edits(request.variant, target),
         proxy_argv=request.proxy_argv,
         ready_seconds=min(wiring.READY_SECONDS, request.max_seconds),
     )

@@ -82,6 +82,11 @@ def describe(name: Annotated[str, typer.Argument(help="The name of anything list
     if name in variants:
         console.print(f"[bold]variant {name}[/]")
         console.print(variants[name].model_dump_json(indent=2), markup=False)
-    if name not in [*known, *variants]:
-        raise unknown_name("thing", name, [*known, *variants], where="stormproof describe")
+    profiles = load_profiles(wiring.PROFILES)
+    if name in profiles:
+        console.print(f"[bold]profile {name}[/]")
+        console.print(f"{profiles[name].summary}\n{', '.join(profiles[name].scenarios)}")
+    everything = {*known, *variants, *profiles}
+    if name not in everything:
+        raise unknown_name("name", name, everything, where="stormproof describe")
     return 0

@@ -76,7 +76,7 @@ class ConsoleListener:
         return f"{(clock.monotonic_ns() - self._start_ns) / 1e9:6.1f} s"
 
     def _line(self, text: str) -> None:
-        self.console.print(f"[dim]{self._elapsed()}[/]  {text}")
+        self.console.print(f"[dim]{self._elapsed()}[/]  {text}", soft_wrap=True)
         if self._status is not None:
             self._status.update(text)
 

@@ -25,8 +25,10 @@ def run_app(arguments: list[str]) -> int:
         return int(stop.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(ExitCode.HARNESS)
+    except SystemExit:
+        # Ours is never raised: this is a library's (a broken pipe ends as 1, which would say that
+        # money was lost) or a target's.
+        return int(ExitCode.HARNESS)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _other(error)
 

@@ -1,5 +1,7 @@
 """Commands that run a stack: `run`, and the proxy alone."""
 
+import contextlib
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -49,8 +51,8 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Break the target on purpose while clients move money, and judge what happened."""
-    if max_seconds <= 0:
-        raise UsageError("--max-seconds must be above zero", value=str(max_seconds))
+    if not math.isfinite(max_seconds) or max_seconds <= 0:
+        raise UsageError("--max-seconds must be a number above zero", value=str(max_seconds))
     request = RunRequest(
         names=tuple(names or ()),
         profile=profile,
@@ -65,10 +67,12 @@ def run(
     work = assemble(request)
     with ConsoleListener(work.options, quiet=as_json) as listener:
         record = work.execute([listener])
-    if as_json:
-        print(record.model_dump_json())
-    else:
-        show_panel(record, work.options.folder)
+    # The run is over and kept: who no longer reads what is printed still gets its exit code.
+    with contextlib.suppress(OSError, SystemExit):
+        if as_json:
+            print(record.model_dump_json())
+        else:
+            show_panel(record, work.options.folder)
     return record.exit_code
 
 

@@ -26,11 +26,11 @@ def analyze(
 ) -> int:
     """Judge a stored run again, from its journal alone, and compare with its `run.json`."""
     record = wiring.judge_folder(folder)
+    _compare(folder / "run.json", record, quiet=as_json)
     if as_json:
         print(record.model_dump_json())
     else:
         show_panel(record, folder)
-    _compare(folder / "run.json", record, quiet=as_json)
     return record.exit_code
 
 

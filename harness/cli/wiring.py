@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.core.stack import Stack
 from harness.core.target import Target, load_target
 from harness.oracle.invariant import Invariant, invariants
 from harness.oracle.judge import judge
-from harness.stacks.variant import Edit, Variant, edits_of, load_variants
+from harness.stacks.variant import Edit, Variant, edits_of, load_variants, make_copy
 from load.workload import workloads
 
 ROOT = Path(__file__).parents[2]
@@ -53,14 +54,17 @@ def target_named(name: str) -> Target:
     raise unknown_name("target", name, _TARGETS, where="--target takes a name or a folder")
 
 
-def variant_edits(name: str) -> Sequence[Edit]:
-    """The edits of a variant; none for an empty name."""
+def variant_edits(name: str, target: Target) -> Sequence[Edit]:
+    """The edits of a variant, tried on a copy so that a bad one is found before anything runs."""
     if not name:
         return ()
     known = load_variants(VARIANTS)
     if name not in known:
         raise unknown_name("variant", name, known, where=str(VARIANTS.name))
-    return tuple(edits_of(known[name], known))
+    edits = tuple(edits_of(known[name], known))
+    with tempfile.TemporaryDirectory(prefix="stormproof-variant-") as folder:
+        make_copy(target.spec, edits, Path(folder))
+    return edits
 
 
 def all_variants() -> dict[str, Variant]:

@@ -75,6 +75,9 @@ class InterruptedRun(BaseException):
         super().__init__(exit_code.name)
 
 
+_LISTED = ("scenario", "fault", "invariant", "workload", "variant", "profile")
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UsageError:
     """The error for a name that does not exist, with the nearest ones that do."""
     names = sorted(known)
@@ -83,5 +86,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "")
         fix = "did you mean " + " or ".join(f"“{match}”" for match in close) + "?"
     else:
         fix = f"known: {', '.join(names) or 'none'}"
-    fix += f" List them with: stormproof list {kind}s"
+    listed = f" {kind}s" if kind in _LISTED else ""
+    fix += f" List them with: stormproof list{listed}"
     return UsageError(f"unknown {kind} “{name}”", value=name, where=where, fix=fix)

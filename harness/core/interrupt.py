@@ -24,9 +24,9 @@ def _note(number: int, _frame: FrameType | None) -> None:
 
 
 def install() -> None:
-    """Handle SIGINT and SIGTERM in this process; call it from the main thread."""
+    """Handle SIGINT, SIGTERM and SIGHUP in this process; call it from the main thread."""
     requested.clear()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _note)
 
 

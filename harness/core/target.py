@@ -30,6 +30,7 @@ from harness.core.books import (
 )
 from harness.core.errors import HarnessError, StormproofError, UsageError
 from harness.core.history import Operation, Outcome, Reading, Reply, Request, classify
+from harness.core.spec_check import problems
 
 __all__ = [
     "Balance",
@@ -137,15 +138,6 @@ class TargetSpec(_Model):
         path = Path(self.interpreter)
         return str(path if path.is_absolute() else (self.folder / path).absolute())
 
-    def link(self, name: str) -> LinkSpec:
-        """The link of that name; raises `UsageError` with suggestions."""
-        from harness.core.errors import unknown_name
-
-        for link in self.links:
-            if link.name == name:
-                return link
-        raise unknown_name("link", name, [link.name for link in self.links])
-
 
 class Clients(Protocol):
     """Turns operations into HTTP requests and replies into outcomes, without any I/O."""
@@ -234,7 +226,10 @@ def load_target(folder: Path) -> Target:
         raise UsageError(
             "target.toml is not valid", value=_problems(error), where=str(path), fix=fix
         ) from None
-    _check_references(spec, path)
+    if wrong := list(problems(spec)):
+        raise UsageError(
+            "target.toml is not valid", value="; ".join(wrong[:8]), where=str(path), fix=fix
+        )
     return Target(spec, _load_door(spec))
 
 
@@ -245,28 +240,6 @@ def _problems(error: Exception) -> str:
     return "; ".join(lines[:8])
 
 
-def _check_references(spec: TargetSpec, path: Path) -> None:
-    processes = {process.name for process in spec.processes}
-    known = processes | {store.name for store in spec.datastores} | {"client"}
-    for link in spec.links:
-        for end in (link.source, link.to):
-            if end not in known:
-                raise UsageError(
-                    f"link “{link.name}” names an unknown end",
-                    value=end,
-                    where=str(path),
-                    fix=f"known: {', '.join(sorted(known))}",
-                )
-    for task in spec.tasks:
-        if task.like not in processes:
-            raise UsageError(
-                f"task “{task.name}” is like an unknown process",
-                value=task.like,
-                where=str(path),
-                fix=f"known: {', '.join(sorted(processes))}",
-            )
-
-
 def _load_door(spec: TargetSpec) -> Door:
     path = spec.folder / spec.door
     module_name = f"stormproof_target_{spec.name.replace('-', '_')}"
@@ -275,7 +248,15 @@ def _load_door(spec: TargetSpec) -> Door:
         raise UsageError("the door file is missing", value=spec.door, where=str(spec.folder))
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            "the door file cannot be loaded",
+            value=f"{type(error).__name__}: {error}",
+            where=str(path),
+            fix="it is Python of yours: run it with that interpreter and see",
+        ) from None
     for value in vars(module).values():
         if isinstance(value, type) and getattr(value, _MARK, None) == spec.name:
             door = value()

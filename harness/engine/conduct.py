@@ -82,7 +82,8 @@ class Conduct:
         self._remember_logs()
         if story.prepare is not None:
             self._phase("prepare", story.prepare)
-            self._skip_units()
+            # Nobody asks how it was prepared.
+            self._drain_units()
         if story.baseline is not None:
             self._phase("baseline", story.baseline)
             self._record_exchanges("baseline", self._drain_units())
@@ -131,6 +132,8 @@ class Conduct:
             max_seconds=max(1.0, self.deadline.remaining_seconds),
         )
         result = _drive(load.driver, job, self.stack, record)
+        if self.deadline.passed:
+            self.recorder.problem(self.name, f"time ran out in {phase}: see --max-seconds")
         for number, ids in result.known.items():
             self._known.setdefault(number, {}).update(ids)
         for number, reason in sorted(result.stopped.items())[:20]:
@@ -206,9 +209,6 @@ class Conduct:
             interrupt.check()
             clock.pause(_DRAIN_POLL_SECONDS)
         return found
-
-    def _skip_units(self) -> None:
-        self._drain_units()
 
     def _record_exchanges(self, phase: str, units: list[Unit]) -> None:
         traces = {completed.operation.trace for completed in self._completed}

@@ -29,5 +29,6 @@ class Announcer:
         for listener in list(self._listeners):
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a broken display is no reason to stop measuring
+            except (Exception, SystemExit):  # noqa: BLE001
+                # A broken display is no reason to stop measuring; a closed pipe exits.
                 self._listeners.remove(listener)

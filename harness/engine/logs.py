@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from harness.core.stack import Stack
+from harness.core.target import Target
 
 _BYTES_MAX = 2_000_000
 # Every bearer token of ours begins so; see harness.core.seeds.
@@ -22,18 +23,23 @@ def redact(text: str, replacements: Mapping[str, str]) -> str:
     return _TOKEN.sub("[redacted]", text)
 
 
+def machine_paths(target: Target) -> dict[str, str]:
+    """Where this machine keeps things is nobody's business, and differs on the next one."""
+    return {
+        sys.prefix: "[venv]",
+        sys.base_prefix: "[python]",
+        str(target.spec.folder): "[target]",
+        str(Path(__file__).parents[2]): "[stormproof]",
+        str(Path.home()): "[home]",
+        tempfile.gettempdir(): "[tmp]",
+    }
+
+
 def copy_logs(stack: Stack, destination: Path) -> None:
     """Write each log, redacted; of a long one its end, and a line that says so."""
     destination.mkdir(exist_ok=True)
     replacements = dict.fromkeys(stack.secrets.values(), "[redacted]")
-    # Where this machine keeps things is nobody's business, and differs on the next one.
-    replacements |= {
-        sys.prefix: "[venv]",
-        sys.base_prefix: "[python]",
-        str(stack.target.spec.folder): "[target]",
-        str(Path.home()): "[home]",
-        tempfile.gettempdir(): "[tmp]",
-    }
+    replacements |= machine_paths(stack.target)
     for name in stack.log_names():
         text = redact(stack.log(name)[0], replacements)
         if len(text) > _BYTES_MAX:

@@ -1,5 +1,6 @@
 """The life of a run: plan, stack, steady state, scenarios, seal, verdict, report."""
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from harness.core.errors import (
     SteadyStateError,
     StormproofError,
 )
+from harness.core.exit_codes import ExitCode, strongest
 from harness.core.fault import Fault
 from harness.core.history import Completed
 from harness.core.journal import Journal
@@ -26,7 +28,7 @@ from harness.core.target import Target
 from harness.core.waits import Deadline
 from harness.engine.conduct import Conduct, Positions, steady_journey
 from harness.engine.events import Announcer, Listener
-from harness.engine.logs import copy_logs
+from harness.engine.logs import copy_logs, machine_paths, redact
 from harness.engine.recorder import Recorder
 
 _STEADY_SECONDS = 30.0
@@ -108,11 +110,19 @@ class Run:
             self.announcer.say("problem", "interrupted: healed and stopped everything")
         except StormproofError as error:
             self._record_error(recorder, error)
-        except Exception as error:  # noqa: BLE001 - ours, and it must not look like a verdict
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it must not look like a verdict
+            self._keep_trace(error)
             self._record_error(recorder, _unexpected(error))
         with interrupt.shielded():
             journal.seal()
             return self._conclude()
+
+    def _keep_trace(self, error: BaseException) -> None:
+        logs = self.options.folder / "logs"
+        with contextlib.suppress(OSError):
+            logs.mkdir(exist_ok=True)
+            text = "".join(traceback.format_exception(error))
+            (logs / "harness.log").write_text(redact(text, machine_paths(self.target)), "utf-8")
 
     def _record_error(self, recorder: Recorder, error: StormproofError) -> None:
         if isinstance(error, NotUndoneError):
@@ -123,15 +133,27 @@ class Run:
         self.announcer.say("problem", error.one_line())
 
     def _conclude(self) -> RunRecord:
+        """Judge, and keep what follows; no trouble in keeping it may hide the verdict."""
+        self.announcer.say("sealed", "journal sealed; judging and writing the report")
         record = self.tools.judge(self.options.folder)
-        path = self.options.folder / "run.json"
-        path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
-        latest = self.options.folder.parent / "latest"
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(self.options.folder.name)
-        self.tools.render(self.options.folder)
-        self.announcer.say("sealed", str(self.options.folder))
+        try:
+            path = self.options.folder / "run.json"
+            path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
+            self._point_latest()
+            self.tools.render(self.options.folder)
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            self._keep_trace(error)
+            self.announcer.say("problem", _unexpected(error).one_line())
+            code = strongest([ExitCode(record.exit_code), ExitCode.HARNESS])  # type: ignore[call-arg]
+            record = record.model_copy(update={"exit_code": int(code)})
         return record
+
+    def _point_latest(self) -> None:
+        """Swap the link in one step: two runs may end at the same moment."""
+        folder = self.options.folder
+        fresh = folder.parent / f".latest-{self.options.run_id}"
+        fresh.symlink_to(folder.name)
+        fresh.replace(folder.parent / "latest")
 
     def _live(self, recorder: Recorder, plan: PlanRecord) -> None:
         recorder.write("plan", plan)
@@ -140,6 +162,10 @@ class Run:
 
         def on_process(name: str, event: str, pid: int) -> None:
             recorder.write("process", {"name": name, "event": event, "pid": pid})
+            if event == "died":
+                # No fault so far ends a process, so this is no part of any story.
+                recorder.problem("", f"process {name} died, and no fault had ended it")
+                self.announcer.say("problem", f"process {name} died, and no fault had ended it")
 
         stack = self.tools.make_stack(on_process)
         self.announcer.say("stack", f"starting the {stack.kind} stack")
@@ -252,12 +278,14 @@ def _fault_plan(fault: Fault) -> FaultPlan:
     return FaultPlan(fault.id, _fault_name(fault), fault.link, fault.operation, parameters)
 
 
-def _unexpected(error: Exception) -> HarnessError:
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f"{Path(last[0].filename).name}:{last[0].lineno}" if last else ""
+def _unexpected(error: BaseException) -> HarnessError:
+    frames = traceback.extract_tb(error.__traceback__)
+    # The last frame of ours says more than one of a library.
+    ours = [frame for frame in frames if "site-packages" not in frame.filename][-1:] or frames[-1:]
+    where = f"{Path(ours[0].filename).name}:{ours[0].lineno}" if ours else ""
     return HarnessError(
         "an unexpected error of stormproof",
         value=f"{type(error).__name__}: {error}",
         where=where,
-        fix="this is a bug of ours: please report it with the run directory",
+        fix="this is a bug of ours: please report it with the run directory; see logs/harness.log",
     )

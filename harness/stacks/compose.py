@@ -3,21 +3,17 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import urllib3
-
 from harness.core.errors import HarnessError, SteadyStateError
-from harness.core.seeds import bearer_token
 from harness.core.stack import ProcessState
 from harness.core.target import Target
 from harness.core.waits import wait_until
+from harness.stacks.base import BaseStack
 from harness.stacks.options import StackOptions
-from harness.stacks.processes import Command, Keeper
+from harness.stacks.processes import Command
 from harness.stacks.proxies import HttpProxies
 from harness.stacks.variant import make_copy
 
@@ -44,50 +40,41 @@ def compose_command() -> list[str]:
     )
 
 
-class ComposeStack:
+class ComposeStack(BaseStack):
     """The processes of a target in containers of this run's own project."""
 
     kind = "compose"
 
     def __init__(self, target: Target, options: StackOptions, *, compose_file: Path) -> None:
-        self.target = target
-        self.run_id = options.run_id
-        self.settings = {**target.spec.settings, **options.settings}
-        self.secrets = target.door.secrets(lambda name: bearer_token(options.seed, name))
-        self.proxies: HttpProxies
-        self._options = options
+        super().__init__(target, options)
         self._compose_file = compose_file
         self._project = f"stormproof-{options.run_id}"
-        self._keeper: Keeper | None = None
-        self._folder: Path | None = None
         self._compose: list[str] = []
-        self._helpers = 0
 
     # -- life ---------------------------------------------------------------------------------
 
     def up(self) -> None:
         """Start the containers; raises `SteadyStateError` when one does not become ready."""
         self._require_engine()
-        self._folder = Path(tempfile.mkdtemp(prefix="stormproof-run-"))
-        override = self._write_override(self._folder)
+        self._open()
+        override = self._write_override(self.folder)
         files = ["-f", str(self._compose_file), "-f", str(override)]
         self._compose = [*compose_command(), "-p", self._project, *files]
-        self._keeper = Keeper(self.run_id, self._options.on_event)
-        self._keeper.remove_at_death(self._folder)
-        self._keeper.run_at_death([*self._compose, *_DOWN])
+        self.keeper.run_at_death([*self._compose, *_DOWN])
         process = self._spawn_compose("up", "-d")
         wait_until(lambda: process.poll() is not None, what="compose to start", seconds=_UP_SECONDS)
         if process.returncode:
             raise SteadyStateError(
                 "compose could not start the stack",
-                value=(self._folder / "compose.log").read_text()[-800:],
+                value=(self.folder / "compose.log").read_text()[-800:],
                 where=str(self._compose_file.name),
                 fix="are the images there? containers/build-images.sh makes them",
             )
         self.proxies = HttpProxies("127.0.0.1", self._published("proxy", _PROXY_API_PORT))
         self._wait(self.proxies.running, what="the fault proxy's API", log="proxy")
         self._check_proxies()
-        self._wait_ready()
+        entries = {entry: self.entry_url(entry) for entry in self.target.spec.entries}
+        self._wait_ready({**self.direct_urls(), **entries})
 
     def _require_engine(self) -> None:
         try:
@@ -119,8 +106,6 @@ class ComposeStack:
             source = folder / "target"
             source.mkdir()
             make_copy(self.target.spec, self._options.edits, source)
-            # Containers run as another user, who must be able to read the copy.
-            folder.chmod(0o711)
             for process in self.target.spec.processes:
                 services[process.name]["volumes"] = [f"{source}:{_SOURCE_IN_IMAGE}:ro"]
         path = folder / "override.json"
@@ -136,24 +121,7 @@ class ComposeStack:
                 subprocess.run(
                     [*self._compose, *_DOWN], env=env, capture_output=True, timeout=_DOWN_SECONDS
                 )
-        if self._keeper is not None:
-            self._keeper.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def keeper(self) -> Keeper:
-        """The keeper of this stack's helpers; raises `HarnessError` before `up`."""
-        if self._keeper is None:
-            raise HarnessError("the stack is not up", value=self.run_id)
-        return self._keeper
-
-    @property
-    def folder(self) -> Path:
-        """The stack's own scratch folder, removed at the end."""
-        if self._folder is None:
-            raise HarnessError("the stack is not up", value=self.run_id)
-        return self._folder
+        self._close()
 
     # -- addresses ----------------------------------------------------------------------------
 
@@ -218,41 +186,7 @@ class ComposeStack:
                 where="containers/proxy/proxies.json", fix="add the missing links there",
             )  # fmt: skip
 
-    def _wait_ready(self) -> None:
-        http = urllib3.PoolManager(timeout=2, retries=False)
-        urls = {**self.direct_urls(), **{e: self.entry_url(e) for e in self.target.spec.entries}}
-        for process in self.target.spec.processes:
-            if not process.ready or process.name not in urls:
-                continue
-            url = urls[process.name] + process.ready
-
-            def ready(url: str = url) -> bool:
-                with contextlib.suppress(urllib3.exceptions.HTTPError):
-                    return http.request("GET", url).status == 200
-                return False
-
-            self._wait(ready, what=f"{process.name} at {process.ready}", log=process.name)
-
-    def _wait(self, condition, *, what: str, log: str) -> None:  # type: ignore[no-untyped-def]
-        try:
-            wait_until(condition, what=what, seconds=self._options.ready_seconds, poll_seconds=0.1)
-        except HarnessError as error:
-            raise SteadyStateError(
-                f"the stack is not ready: {what}",
-                value=self.log(log)[0].strip()[-600:] or error.value,
-                where=f"log of container {log}",
-                fix="the container's log says why; the stack was taken down again",
-            ) from None
-
     # -- observing ----------------------------------------------------------------------------
-
-    def spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], log: Path
-    ) -> subprocess.Popen[bytes]:
-        """Start a helper process of the harness that ends with the stack."""
-        self._helpers += 1
-        name = f"helper-{self._helpers}"
-        return self.keeper.start(Command(name, argv, env, log, pass_fds=pass_fds))
 
     def processes(self) -> Sequence[ProcessState]:
         """The containers that run now, by the pid of their first process."""

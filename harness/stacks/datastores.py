@@ -58,8 +58,15 @@ class Postgres:
             identity = {"user": self.account.uid, "group": self.account.gid, "extra_groups": []}
         argv = [str(self.programs / "initdb"), "-D", str(data), "-U", USER, "-A", "trust"]
         argv += ["-E", "UTF8", "--locale=C", "--no-instructions"]
+        # In a session of its own, for a terminal sends Ctrl-C to all of a session's group.
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_INITDB_SECONDS, cwd="/", **identity
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=_INITDB_SECONDS,
+            cwd="/",
+            start_new_session=True,
+            **identity,
         )
         if done.returncode:
             raise HarnessError("initdb failed", value=done.stderr.strip()[-400:], where=str(data))

@@ -2,59 +2,43 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psycopg
-import urllib3
 
-from harness.core.errors import HarnessError, SteadyStateError
-from harness.core.seeds import bearer_token
+from harness.core.errors import SteadyStateError
 from harness.core.stack import ProcessState
 from harness.core.target import LinkSpec, ProcessSpec, Target, TaskSpec
-from harness.core.waits import wait_until
+from harness.stacks.base import BaseStack
 from harness.stacks.datastores import DATABASE, USER, Postgres, valkey_argv
 from harness.stacks.options import StackOptions
-from harness.stacks.ports import answers, free_port
-from harness.stacks.processes import Command, Keeper
+from harness.stacks.ports import free_port
+from harness.stacks.processes import Command
 from harness.stacks.proxies import HttpProxies, ProxyPlan
 from harness.stacks.variant import make_copy
 
 _PASSWORD = "stormproof"
 
 
-class EmbeddedStack:
+class EmbeddedStack(BaseStack):
     """The processes of a target on loopback, each link through a proxy of its own."""
 
     kind = "embedded"
 
     def __init__(self, target: Target, options: StackOptions) -> None:
-        self.target = target
-        self.run_id = options.run_id
-        self.settings = {**target.spec.settings, **options.settings}
-        self.secrets = target.door.secrets(lambda name: bearer_token(options.seed, name))
-        self._options = options
-        self._keeper: Keeper | None = None
-        self._folder: Path | None = None
+        super().__init__(target, options)
         self._ports: dict[str, int] = {}
-        self._helpers = 0
-        self.proxies: HttpProxies
 
     # -- life ---------------------------------------------------------------------------------
 
     def up(self) -> None:
         """Start everything; raises `SteadyStateError` when something does not become ready."""
-        # Short, because the paths of UNIX sockets are.
-        self._folder = Path(tempfile.mkdtemp(prefix="stormproof-run-"))
-        self._folder.chmod(0o711)
-        for name in ("logs", "data"):
-            (self._folder / name).mkdir()
-        self._keeper = Keeper(self.run_id, self._options.on_event)
-        self._keeper.remove_at_death(self._folder)
+        self._open()
+        for name in ("logs", "data", "tmp"):
+            (self.folder / name).mkdir()
         self._source = self._make_source()
         self._allocate_ports()
         # What takes time is initdb and Python's imports, and there are few cores: first what all
@@ -68,28 +52,11 @@ class EmbeddedStack:
         self._wait_for_database()
         for task in self.target.spec.tasks:
             self._finish_task(task, early.get(task.name) or self._start_task(task))
-        self._wait_ready()
+        self._wait_ready(self.direct_urls())
 
     def down(self) -> None:
         """End everything that this stack started; safe to call twice."""
-        if self._keeper is not None:
-            self._keeper.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    @property
-    def keeper(self) -> Keeper:
-        """The keeper of this stack's processes; raises `HarnessError` before `up`."""
-        if self._keeper is None:
-            raise HarnessError("the stack is not up", value=self.run_id)
-        return self._keeper
-
-    @property
-    def folder(self) -> Path:
-        """The stack's own scratch folder, removed at the end."""
-        if self._folder is None:
-            raise HarnessError("the stack is not up", value=self.run_id)
-        return self._folder
+        self._close()
 
     # -- addresses ----------------------------------------------------------------------------
 
@@ -129,10 +96,12 @@ class EmbeddedStack:
     def _environment(self, process: str, *, direct: bool) -> dict[str, str]:
         env = {
             name: os.environ[name]
-            for name in ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME")
+            for name in ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
             if name in os.environ
         }
         env |= self.settings
+        # What a killed process leaves goes with the stack.
+        env["TMPDIR"] = str(self.folder / "tmp")
         env |= {"PYTHONPATH": str(self._source), "PYTHONUNBUFFERED": "1"}
         for link in self.target.spec.links:
             if link.source == process and link.env:
@@ -157,7 +126,9 @@ class EmbeddedStack:
         argv = [*self._options.proxy_argv, "-host", "127.0.0.1", "-port", str(port)]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.keeper.start(Command("proxy", argv, env, self._log("proxy")))
+        # Folders with our names in the working folder must not come first.
+        env["PYTHONSAFEPATH"] = "1"
+        self.keeper.start(Command("proxy", argv, env, self._log("proxy"), lasting=True))
         self.proxies = HttpProxies("127.0.0.1", port)
 
     def _start_datastores(self) -> None:
@@ -186,7 +157,10 @@ class EmbeddedStack:
         values["data"] = str(self.folder / "data")
         argv = [part.format(**values) for part in process.command]
         env = self._environment(process.name, direct=self._options.direct) | process.env
-        self.keeper.start(Command(process.name, argv, env, self._log(process.name), restart=True))
+        log = self._log(process.name)
+        # `python -m` looks into the working folder first: it must be the target's own, or a run of
+        # a variant from the wrong folder would start the unchanged service.
+        self.keeper.start(Command(process.name, argv, env, log, folder=self._source, restart=True))
 
     def _create_proxies(self) -> None:
         self._wait(self.proxies.running, what="the fault proxy's API", log="proxy")
@@ -229,39 +203,6 @@ class EmbeddedStack:
                 where=" ".join(task.command),
             )
 
-    def _wait_ready(self) -> None:
-        http = urllib3.PoolManager(timeout=2, retries=False)
-        for process in self.target.spec.processes:
-            if not process.ready:
-                continue
-            url = self.direct_urls()[process.name] + process.ready
-
-            def ready(url: str = url) -> bool:
-                with contextlib.suppress(urllib3.exceptions.HTTPError):
-                    return http.request("GET", url).status == 200
-                return False
-
-            self._wait(ready, what=f"{process.name} at {process.ready}", log=process.name)
-
-    def _wait(self, condition, *, what: str, log: str) -> None:  # type: ignore[no-untyped-def]
-        try:
-            wait_until(condition, what=what, seconds=self._options.ready_seconds)
-        except HarnessError as error:
-            raise SteadyStateError(
-                f"the stack is not ready: {what}",
-                value=self.log(log)[0].strip()[-600:] or error.value,
-                where=f"log of {log}",
-                fix="the process's log says why; the stack was taken down again",
-            ) from None
-
-    def spawn(
-        self, argv: Sequence[str], env: Mapping[str, str], pass_fds: Sequence[int], log: Path
-    ) -> subprocess.Popen[bytes]:
-        """Start a helper process of the harness that ends with the stack."""
-        self._helpers += 1
-        name = f"helper-{self._helpers}"
-        return self.keeper.start(Command(name, argv, env, log, pass_fds=pass_fds))
-
     # -- observing ----------------------------------------------------------------------------
 
     def processes(self) -> Sequence[ProcessState]:
@@ -281,7 +222,3 @@ class EmbeddedStack:
     def log_names(self) -> list[str]:
         """Names of all logs that there are."""
         return sorted(path.stem for path in (self.folder / "logs").glob("*.log"))
-
-    def port_in_use(self, name: str) -> bool:
-        """Whether something listens on the port of a process or datastore."""
-        return answers(self._ports[name])

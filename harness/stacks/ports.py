@@ -33,10 +33,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether something accepts connections there."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((host, port)) == 0

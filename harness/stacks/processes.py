@@ -44,7 +44,7 @@ def _die_with_parent() -> None:
 @dataclass(frozen=True)
 class Command:
     """What to start: name, arguments, whole environment, where it logs, as whom, and whether a
-    supervisor restarts it when it ends."""
+    supervisor restarts it when it ends. Whoever is `lasting` or restarted is not meant to end."""
 
     name: str
     argv: Sequence[str]
@@ -53,6 +53,7 @@ class Command:
     account: Account | None = None
     folder: Path | None = None
     restart: bool = False
+    lasting: bool = False
     pass_fds: Sequence[int] = ()
 
 
@@ -155,29 +156,36 @@ class Keeper:
             try:
                 order = self._orders.get(timeout=_WATCH_SECONDS)
             except queue.Empty:
-                self._watch()
+                self._watch_all()
                 continue
             if order is None:
                 return
             order()
 
-    def _watch(self) -> None:
+    def _watch_all(self) -> None:
         with self._lock:
             children = list(self._children.values())
-        now = clock.monotonic_ns()
         for child in children:
-            if not child.wanted or child.process.poll() is None:
-                continue
-            if child.restart_at_ns == 0:
-                self._on_event(child.command.name, "died", child.process.pid)
-                self._tell(do="forget", pgid=child.process.pid)
-                pause = min(0.1 * 2**child.restarts, _RESTART_SECONDS_MAX)
-                child.restart_at_ns = now + int(pause * 1e9)
-                child.wanted = child.command.restart
-            elif now >= child.restart_at_ns:
-                # The group may have outlived its leader (a pool's children): end it first.
-                guardian.kill_group(child.process.pid, "")
-                self._start(child.command, restarts=child.restarts + 1)
+            # The end of this thread would end every child, so nothing may end it: what cannot be
+            # done now is tried again at the next look.
+            with contextlib.suppress(HarnessError, OSError):
+                self._watch(child, clock.monotonic_ns())
+
+    def _watch(self, child: _Child, now: int) -> None:
+        if not child.wanted or child.process.poll() is None:
+            return
+        if child.restart_at_ns == 0:
+            meant = not (child.command.restart or child.command.lasting)
+            event = "ended" if meant else "died"
+            self._on_event(child.command.name, event, child.process.pid)
+            self._tell(do="forget", pgid=child.process.pid)
+            pause = min(0.1 * 2 ** min(child.restarts, 10), _RESTART_SECONDS_MAX)
+            child.restart_at_ns = now + int(pause * 1e9)
+            child.wanted = child.command.restart
+        elif now >= child.restart_at_ns:
+            # The group may have outlived its leader (a pool's children): end it first.
+            guardian.kill_group(child.process.pid, "")
+            self._start(child.command, restarts=child.restarts + 1)
 
     def alive(self, name: str) -> bool:
         """Whether a process runs now."""
@@ -218,7 +226,7 @@ class Keeper:
 
     def close(self) -> None:
         """Kill everything that is left, then dismiss the guardian. Safe to call twice."""
-        if self._guardian.poll() is not None:
+        if not self._thread.is_alive():
             return
         with self._lock:
             children = list(self._children.values())

@@ -51,9 +51,9 @@ class HttpProxies:
             timeout=urllib3.Timeout(connect=2, read=20), retries=False, maxsize=4
         )
         # A proxy for the web, set in the environment, must not stand between us and loopback.
-        os.environ["NO_PROXY"] = ",".join(
-            filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1,localhost"])
-        )
+        for name in ("NO_PROXY", "no_proxy"):
+            held = os.environ.get(name, "")
+            os.environ[name] = ",".join(filter(None, [held, "127.0.0.1,localhost"]))
 
     def _client(self) -> Toxiproxy:
         client = Toxiproxy()

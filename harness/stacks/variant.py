@@ -56,12 +56,17 @@ def load_variants(folder: Path) -> dict[str, Variant]:
     return found
 
 
-def edits_of(variant: Variant, known: dict[str, Variant]) -> Iterable[Edit]:
-    """The edits of the variants that it includes, then its own."""
+def edits_of(
+    variant: Variant, known: dict[str, Variant], *, path: tuple[str, ...] = ()
+) -> Iterable[Edit]:
+    """The edits of the variants that it includes, then its own; `UsageError` for a circle."""
+    path = (*path, variant.id)
     for name in variant.includes:
+        if name in path:
+            raise UsageError("variants include each other", value=" → ".join((*path, name)))
         if name not in known:
             raise unknown_name("variant", name, known, where=f"includes of {variant.id}")
-        yield from edits_of(known[name], known)
+        yield from edits_of(known[name], known, path=path)
     yield from variant.edits
 
 
@@ -73,6 +78,12 @@ def make_copy(spec: TargetSpec, edits: Iterable[Edit], destination: Path) -> Non
         )
     for edit in edits:
         path = destination / edit.file
+        if not path.resolve().is_relative_to(destination.resolve()):
+            raise UsageError(
+                "a variant edits a file outside the target",
+                value=edit.file,
+                fix="name a file below the folders that target.toml lists as source",
+            )
         try:
             text = path.read_text("utf-8")
         except OSError as error:

@@ -166,6 +166,8 @@ def _environment(job: LoadJob, folder: Path, results: int, control: int) -> dict
         # A home without settings of Locust's: what a user configured there must not matter here.
         "HOME": str(folder),
         "PYTHONPATH": str(_ROOT),
+        # Folders with our names in the working folder must not come first.
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "STORMPROOF_LOAD_JOB": str(job_path),
         "STORMPROOF_LOAD_RESULTS_FD": str(results),

@@ -42,12 +42,14 @@ def runs(tmp_path: Path) -> Path:
 def stormproof(runs: Path) -> Command:
     """Run the command line to its end; `run` gets this test's folder for runs."""
 
-    def command(*arguments: str, env: dict[str, str] | None = None) -> Ended:
+    def command(
+        *arguments: str, env: dict[str, str] | None = None, folder: Path | None = None
+    ) -> Ended:
         argv = [STORMPROOF, *arguments]
         if arguments and arguments[0] == "run" and "--runs" not in arguments:
             argv += ["--runs", str(runs)]
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=SECONDS_MAX,
+            argv, capture_output=True, text=True, timeout=SECONDS_MAX, cwd=folder,
             env={**os.environ, "COLUMNS": "160", **(env or {})},
         )  # fmt: skip
         latest = runs / "latest"
@@ -60,13 +62,19 @@ def stormproof(runs: Path) -> Command:
 
 def processes_of(run_id: str) -> list[str]:
     """Command lines of living processes that carry a run's id in their environment."""
+    return [line for _, line in living(run_id)]
+
+
+def living(run_id: str) -> list[tuple[int, str]]:
+    """Pids and command lines of those processes."""
     needle = f"STORMPROOF_RUN_ID={run_id}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append((entry / "cmdline").read_text().replace("\0", " "))
+                    line = (entry / "cmdline").read_text().replace("\0", " ")
+                    found.append((int(entry.name), line))
             except OSError:
                 continue
     return found

@@ -70,7 +70,7 @@ def test_an_exception_of_ours_is_never_a_verdict(stormproof: Command, tmp_path: 
     folder.mkdir()
     (folder / "target.toml").write_text(
         'name = "mine"\nsummary = "x"\ninterpreter = "python3"\nsource = []\nentries = []\n'
-        '[[processes]]\nname = "web"\ncommand = ["true"]\n'
+        '[[processes]]\nname = "web"\ncommand = ["true"]\nlistens = true\n'
         '[[links]]\nname = "worker-partner"\nsource = "client"\nto = "web"\nprotocol = "http"\n'
     )
     (folder / "target.py").write_text(

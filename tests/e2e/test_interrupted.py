@@ -11,7 +11,7 @@ import pytest
 
 from harness.core.exit_codes import ExitCode
 from harness.core.waits import wait_until
-from tests.e2e.conftest import STORMPROOF, processes_of
+from tests.e2e.conftest import STORMPROOF, living, processes_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,6 +61,19 @@ def test_a_signal_under_load_heals_and_stops(
     journal = (runs / "latest" / "journal.ndjson").read_text()
     assert journal.count('"event":"healed"') == journal.count('"event":"applied"') > 0
     assert (runs / "latest" / "run.json").exists()
+
+
+@pytest.mark.parametrize("victim", ["investment sweeper", "fault_injection.proxy"])
+def test_a_process_that_dies_by_itself_is_never_green(
+    started: subprocess.Popen[str], runs: Path, victim: str
+) -> None:
+    run_id = run_id_of(read_until(started, "prepare: "))
+    [pid] = [pid for pid, line in living(run_id) if victim in line]
+    os.kill(pid, signal.SIGKILL)
+    out, _ = started.communicate(timeout=100)
+    assert started.returncode not in (ExitCode.PASS, ExitCode.FAIL), out
+    assert "died, and no fault had ended it" in (runs / "latest" / "run.json").read_text()
+    assert processes_of(run_id) == []
 
 
 def test_a_signal_while_booting_stops_everything(started: subprocess.Popen[str]) -> None:

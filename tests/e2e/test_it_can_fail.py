@@ -13,7 +13,10 @@ pytestmark = pytest.mark.timeout(150)
 
 
 def test_a_key_drawn_anew_is_found_and_the_investment_named(stormproof: Command) -> None:
-    ended = stormproof("run", "partner-reply-lost", "--variant", "PAR-03", "--seed", "3")
+    # From the folder of the unchanged service, which must not be run instead of the variant.
+    folder = Path(__file__).parents[2] / "system_under_test"
+    arguments = ("run", "partner-reply-lost", "--variant", "PAR-03", "--seed", "3")
+    ended = stormproof(*arguments, folder=folder)
     assert ended.code == ExitCode.FAIL, ended.out + ended.err
     record = ended.record()
     twice = [f for f in record["findings"] if f["invariant"] == "applied-exactly-once"]

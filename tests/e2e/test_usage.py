@@ -1,11 +1,12 @@
 """Bad input: a clear error in four parts, exit code 2, nothing started."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from harness.core.exit_codes import ExitCode
-from tests.e2e.conftest import Command
+from tests.e2e.conftest import STORMPROOF, Command
 
 
 def test_help_names_every_exit_code(stormproof: Command) -> None:
@@ -79,7 +80,7 @@ def test_a_target_without_the_links_of_any_scenario(stormproof: Command, tmp_pat
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "target.toml").write_text(
-        'name = "mine"\nsummary = "x"\ninterpreter = "python3"\nsource = []\nentries = ["web"]\n'
+        'name = "mine"\nsummary = "x"\ninterpreter = "python3"\nsource = []\nentries = []\n'
     )
     (folder / "target.py").write_text(
         "from harness.core.target import Rules, target\n"
@@ -94,3 +95,41 @@ def test_a_target_without_the_links_of_any_scenario(stormproof: Command, tmp_pat
     assert ended.code == ExitCode.NOTHING_RAN
     assert "worker-partner" in ended.err
     assert ended.run_dir is None
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "raise SystemExit(1)", "x ="])
+def test_a_door_that_does_not_load_is_a_usage_error(
+    stormproof: Command, tmp_path: Path, code: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "target.toml").write_text(
+        'name = "mine"\nsummary = "x"\ninterpreter = "python3"\nsource = []\nentries = []\n'
+    )
+    (folder / "target.py").write_text(code)
+    ended = stormproof("run", "--target", str(folder))
+    assert ended.code == ExitCode.USAGE
+    assert "the door file cannot be loaded" in ended.err
+
+
+def test_all_problems_of_a_target_are_told_at_once(stormproof: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "target.toml").write_text(
+        'name = "mine"\nsummary = "x"\ninterpreter = "python3"\nsource = []\nentries = ["shop"]\n'
+        '[[processes]]\nname = "web"\ncommand = ["{prot}"]\nready = "/"\n'
+        '[[processes]]\nname = "web"\ncommand = []\n'
+        '[[links]]\nname = "a"\nsource = "client"\nto = "web"\nprotocol = "http"\n'
+        'value = "{hots}"\n'
+    )
+    ended = stormproof("run", "--target", str(folder))
+    assert ended.code == ExitCode.USAGE
+    for words in ("shop", "{prot}", "more than one", "empty command", "{hots}"):
+        assert words in ended.err
+
+
+@pytest.mark.parametrize("arguments", ["list", "--help"])
+def test_a_closed_pipe_never_looks_like_lost_money(arguments: str) -> None:
+    line = f"{STORMPROOF} {arguments} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=30)
+    assert done.returncode != ExitCode.FAIL
