@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import Event
 
 from harness.cli import wiring
 from harness.core import clock
@@ -57,7 +58,9 @@ def bench_boot(repetitions: int) -> Samples:
             stack.up()
             samples["boot_seconds"].append(seconds_since(start))
             cast = Cast(SEED, "steady-state", 0)
-            steady_journey(stack, cast=cast, number=0, seconds=30, record=forget)
+            steady_journey(
+                stack, cast=cast, number=0, seconds=30, record=forget, proxy_died=Event()
+            )
             samples["steady_state_seconds"].append(seconds_since(start))
         finally:
             stack.down()

@@ -60,11 +60,13 @@ class Conduct:
         deadline: Deadline,
         positions: Positions,
         before: Books,
+        proxy_died: threading.Event,
     ) -> None:
         self.story, self.cast, self.stack = story, cast, stack
         self.recorder, self.announcer, self.deadline = recorder, announcer, deadline
         self.positions = positions
         self.before = before
+        self._proxy_died = proxy_died
         self.name = cast.scenario
         self._completed: list[Completed] = []
         self._lock = threading.Lock()
@@ -131,7 +133,7 @@ class Conduct:
             known=self._known,
             max_seconds=max(1.0, self.deadline.remaining_seconds),
         )
-        result = _drive(load.driver, job, self.stack, record)
+        result = _drive(load.driver, job, self.stack, record, proxy_died=self._proxy_died)
         if self.deadline.passed:
             self.recorder.problem(self.name, f"time ran out in {phase}: see --max-seconds")
         for number, ids in result.known.items():
@@ -158,7 +160,9 @@ class Conduct:
         stuck: StormproofError | None = None
         for fault in reversed(self._applied):
             try:
-                fault.heal(self.stack)
+                # A proxy that died took its toxics with it.
+                if not self._proxy_died.is_set():
+                    fault.heal(self.stack)
             except StormproofError as error:
                 stuck = error
                 self.recorder.problem(self.name, f"fault {fault.id} not healed: {error.one_line()}")
@@ -273,17 +277,38 @@ class Conduct:
         return after
 
 
+class _Asked(threading.Event):
+    """Whether anybody asked the load to stop: a signal, or the death of the proxy."""
+
+    def __init__(self, proxy_died: threading.Event) -> None:
+        super().__init__()
+        self._proxy_died = proxy_died
+
+    def is_set(self) -> bool:
+        return interrupt.requested.is_set() or self._proxy_died.is_set()
+
+
 def _drive(
-    driver: str, job: LoadJob, stack: Stack, record: Callable[[Completed], None]
+    driver: str,
+    job: LoadJob,
+    stack: Stack,
+    record: Callable[[Completed], None],
+    *,
+    proxy_died: threading.Event,
 ) -> LoadResult:
+    stop = _Asked(proxy_died)
     # Drivers end by themselves when asked: a signal must not leave their clients behind.
     with interrupt.shielded():
         if driver == "locust":
-            result = run_locust(job, stack.spawn, record, stop=interrupt.requested)
+            result = run_locust(job, stack.spawn, record, stop=stop)
         else:
             clients = stack.target.door.clients
-            result = run_threads(job, clients, record, stop=interrupt.requested)
+            result = run_threads(job, clients, record, stop=stop)
     interrupt.check()
+    if proxy_died.is_set():
+        raise HarnessError(
+            "the fault proxy died", where="log of proxy", fix="see logs/proxy.log in the run"
+        )
     return result
 
 
@@ -294,6 +319,7 @@ def steady_journey(
     number: int,
     seconds: float,
     record: Callable[[Completed], None],
+    proxy_died: threading.Event,
 ) -> None:
     """One journey from end to end, which must succeed before anything is broken.
 
@@ -312,7 +338,7 @@ def steady_journey(
             known=known,
             max_seconds=seconds,
         )
-        result = _drive(load.driver, job, stack, record)
+        result = _drive(load.driver, job, stack, record, proxy_died=proxy_died)
         if result.stopped:
             raise HarnessError(
                 "a journey without any fault did not succeed",

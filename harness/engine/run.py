@@ -1,6 +1,7 @@
 """The life of a run: plan, stack, steady state, scenarios, seal, verdict, report."""
 
 import contextlib
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ class Run:
     def __init__(self, target: Target, options: RunOptions, tools: Tools) -> None:
         self.target, self.options, self.tools = target, options, tools
         self.announcer = Announcer([])
+        self._proxy_died = threading.Event()
         self.deadline = Deadline(options.max_seconds)
         self.stories = self._write_stories()
 
@@ -162,6 +164,8 @@ class Run:
 
         def on_process(name: str, event: str, pid: int) -> None:
             recorder.write("process", {"name": name, "event": event, "pid": pid})
+            if event == "died" and name == "proxy":
+                self._proxy_died.set()
             if event == "died":
                 # No fault so far ends a process, so this is no part of any story.
                 recorder.problem("", f"process {name} died, and no fault had ended it")
@@ -207,6 +211,7 @@ class Run:
                 deadline=self.deadline,
                 positions=positions,
                 before=before,
+                proxy_died=self._proxy_died,
             )
             before = conduct.run()
 
@@ -221,7 +226,14 @@ class Run:
 
         seconds = min(_STEADY_SECONDS, max(1.0, self.deadline.remaining_seconds))
         try:
-            steady_journey(stack, cast=cast, number=number, seconds=seconds, record=record)
+            steady_journey(
+                stack,
+                cast=cast,
+                number=number,
+                seconds=seconds,
+                record=record,
+                proxy_died=self._proxy_died,
+            )
         except HarnessError as error:
             raise SteadyStateError(
                 "no steady state: " + error.what,
