@@ -50,8 +50,10 @@ class Reported:
         ]
 
     def _replay(self, scenario: str) -> str:
-        variant = f" --variant {self._plan.variant}" if self._plan.variant else ""
-        return f"stormproof run {scenario} --seed {self._plan.seed}{variant}"
+        plan = self._plan
+        stack = f" --stack {plan.stack}" if plan.stack != "embedded" else ""
+        variant = f" --variant {plan.variant}" if plan.variant else ""
+        return f"stormproof run {scenario} --seed {plan.seed}{stack}{variant}"
 
 
 def finding_id(scenario: str, invariant: str, key: str) -> str:
