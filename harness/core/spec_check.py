@@ -21,7 +21,8 @@ def problems(spec: "TargetSpec") -> Iterator[str]:
     yield from _duplicates("process or datastore", named)
     yield from _duplicates("link", [link.name for link in spec.links])
     for entry in spec.entries:
-        if entry not in processes:
+        # A target that runs already has entries, and no processes of a stack's.
+        if processes and entry not in processes:
             yield f"entry “{entry}” is no process (known: {_list(processes)})"
     for process in spec.processes:
         yield from _command(f"process “{process.name}”", process.command, _IN_COMMANDS)
