@@ -245,6 +245,8 @@ class Run:
 
     def _plan(self) -> PlanRecord:
         options = self.options
+        # Asked for, but not possible on this target: the report must say that they were not run.
+        dropped = [name for name in options.scenario_names if name not in self.stories]
         window = self.target.door.recovery_window_seconds(self.target.spec.settings)
         return PlanRecord(
             run_id=options.run_id,
@@ -262,7 +264,7 @@ class Run:
             commit=options.commit,
             versions=dict(options.versions),
             settings=dict(self.target.spec.settings),
-            unused_scenarios=options.unused_scenarios,
+            unused_scenarios=(*options.unused_scenarios, *dropped),
             unused_faults=tuple(sorted(set(options.known_faults) - self._used_faults())),
         )
 
