@@ -2,8 +2,10 @@
 
 import json
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import psycopg
@@ -337,8 +339,19 @@ class InvestmentTarget:
     rules = RULES
 
     def secrets(self, derive: Callable[[str], str]) -> dict[str, str]:
-        """The administrator's token, for the task that creates the administrator."""
-        return {"INVESTMENT_ADMIN_TOKEN": derive("admin")}
+        """The administrator's token, the vault's keys, and what the partner knows us by."""
+
+        def key(name: str) -> str:
+            return b64encode(sha256(derive(name).encode()).digest()).decode()
+
+        partner_auth = {"api_key": derive("partner-api"), "callback_secret": derive("callback")}
+        return {
+            "INVESTMENT_ADMIN_TOKEN": derive("admin"),
+            "INVESTMENT_VAULT_KEYS": f"k1:{key('vault-k1')}",
+            "INVESTMENT_VAULT_INDEX_KEY": key("vault-index"),
+            "INVESTMENT_PARTNER_AUTH": json.dumps(partner_auth),
+            "PARTNER_AUTH": json.dumps(partner_auth),
+        }
 
     def recovery_window_seconds(self, settings: Mapping[str, str]) -> float:
         """The slowest way back: a message redelivered, a lease expired, a job redispatched, an

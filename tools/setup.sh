@@ -20,6 +20,10 @@ if [ ! -x .venv/bin/python ]; then
       "on Debian and Ubuntu: apt-get install python3-venv"
   fi
 fi
+# A .venv that uv made holds no pip.
+if ! command -v uv >/dev/null && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  .venv/bin/python -m ensurepip --upgrade >/dev/null
+fi
 if [ "$(cat .venv/.lock 2>/dev/null)" != "$lock_hash" ]; then
   if command -v uv >/dev/null; then
     uv pip sync --quiet --python .venv/bin/python --require-hashes --compile-bytecode requirements.lock

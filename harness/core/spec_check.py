@@ -30,6 +30,8 @@ def problems(spec: "TargetSpec") -> Iterator[str]:
             yield f"process “{process.name}” has a ready page but does not listen"
     for task in spec.tasks:
         yield from _command(f"task “{task.name}”", task.command, _IN_TASKS)
+        for value in task.env.values():
+            yield from _placeholders(f"task “{task.name}”", value, _IN_LINKS)
         if task.like not in processes:
             yield f"task “{task.name}” is like “{task.like}” (known: {_list(processes)})"
     for link in spec.links:

@@ -76,11 +76,13 @@ class DatastoreSpec(_Model):
 
 class ProcessSpec(_Model):
     """A process of the target. `{python}` and `{port}` are filled in; `ready` is a path that
-    answers 200 when the process can work; one without it is ready when the flows work."""
+    answers 200 when the process can work; one without it is ready when the flows work. `secrets`
+    names those of the door's secrets that the process gets."""
 
     name: str
     command: tuple[str, ...]
     env: dict[str, str] = Field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
     listens: bool = False
     ready: str = ""
 
@@ -102,6 +104,8 @@ class TaskSpec(_Model):
 
     It starts when the database answers and the tasks before it have ended. One that is `early`
     waits for the database by itself, so that it may start at once, which saves its start-up time.
+    It gets every secret of the door. In `env` the owner's way to the first PostgreSQL is filled in:
+    `{host}`, `{port}`, `{user}`, `{password}`, `{database}`.
     """
 
     name: str
@@ -176,8 +180,8 @@ class Door(Protocol):
     rules: Rules
 
     def secrets(self, derive: Callable[[str], str]) -> dict[str, str]:
-        """Environment of tasks that must not be written anywhere; `derive` makes the bearer token
-        of a name (`admin`), the same that clients will use."""
+        """Environment of tasks, and of processes that name it, that must not be written anywhere;
+        `derive` makes the bearer token of a name (`admin`), the same that clients will use."""
 
     def recovery_window_seconds(self, settings: Mapping[str, str]) -> float:
         """How long the target may take, by its own settings, to finish everything after a heal."""

@@ -23,6 +23,11 @@ from harness.stacks.variant import make_copy
 _PASSWORD = "stormproof"
 
 
+def _filled_in(text: str, port: int) -> str:
+    values = {"host": "127.0.0.1", "user": USER, "password": _PASSWORD, "database": DATABASE}
+    return text.format(**values, port=port)
+
+
 class EmbeddedStack(BaseStack):
     """The processes of a target on loopback, each link through a proxy of its own."""
 
@@ -90,8 +95,7 @@ class EmbeddedStack(BaseStack):
 
     def _address(self, link: LinkSpec, *, direct: bool) -> str:
         port = self._ports[link.to if direct else f"link:{link.name}"]
-        values = {"host": "127.0.0.1", "port": port, "user": USER, "password": _PASSWORD}
-        return link.value.format(**values, database=DATABASE)
+        return _filled_in(link.value, port)
 
     def _environment(self, process: str, *, direct: bool) -> dict[str, str]:
         env = {
@@ -157,6 +161,7 @@ class EmbeddedStack(BaseStack):
         values["data"] = str(self.folder / "data")
         argv = [part.format(**values) for part in process.command]
         env = self._environment(process.name, direct=self._options.direct) | process.env
+        env |= {name: self.secrets[name] for name in process.secrets}
         log = self._log(process.name)
         # `python -m` looks into the working folder first: it must be the target's own, or a run of
         # a variant from the wrong folder would start the unchanged service.
@@ -188,7 +193,10 @@ class EmbeddedStack(BaseStack):
 
     def _start_task(self, task: TaskSpec) -> "subprocess.Popen[bytes]":
         argv = [part.format(python=self.target.spec.python) for part in task.command]
-        env = self._environment(task.like, direct=True) | task.env | dict(self.secrets)
+        stores = [store.name for store in self.target.spec.datastores if store.kind == "postgres"]
+        port = self._ports[stores[0]] if stores else 0
+        env = self._environment(task.like, direct=True) | dict(self.secrets)
+        env |= {name: _filled_in(value, port) for name, value in task.env.items()}
         name = f"task-{task.name}"
         command = Command(name, argv, env, self._log(name), folder=self._source)
         return self.keeper.start(command)

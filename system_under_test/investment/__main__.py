@@ -94,6 +94,15 @@ def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None
 
 
 def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
+    from . import access, db
+
+    if settings.app_password:
+        _when_database_answers(
+            settings,
+            lambda engine: db.run_transaction(
+                engine, lambda c: access.create_role(c, password=settings.app_password)
+            ),
+        )
     _migrate(settings, arguments)
     _bootstrap_admin(settings, arguments)
 

@@ -1,6 +1,6 @@
 """Deposits: money that arrived at the bank is posted to a wallet, once per bank reference."""
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, text
 
@@ -18,11 +18,13 @@ _SUM_OTHERS = text("""
 SELECT coalesce(sum(amount_minor), 0) FROM deposits
 WHERE user_id = :user_id AND reference <> :reference""")
 _INSERT = text("""
-INSERT INTO deposits (reference, user_id, amount_minor, currency)
-VALUES (:reference, :user_id, :amount_minor, :currency)
-ON CONFLICT (reference) DO NOTHING RETURNING reference""")
-_FIND_JOB = text("SELECT id FROM jobs WHERE kind = 'deposit' AND subject_id = :reference")
-_FIND = text("SELECT user_id, amount_minor, currency FROM deposits WHERE reference = :reference")
+INSERT INTO deposits (id, reference, user_id, amount_minor, currency)
+VALUES (:id, :reference, :user_id, :amount_minor, :currency)
+ON CONFLICT (reference) DO NOTHING RETURNING id""")
+_FIND_JOB = text("""
+SELECT j.id FROM jobs j JOIN deposits d ON j.subject_id = CAST(d.id AS text)
+WHERE j.kind = 'deposit' AND d.reference = :reference""")
+_FIND = text("SELECT user_id, amount_minor, currency FROM deposits WHERE id = :id")
 
 
 def request(
@@ -39,6 +41,7 @@ def request(
     if wallet.currency != currency:
         return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
     deposit = {
+        "id": uuid4(),
         "reference": reference,
         "user_id": user_id,
         "amount_minor": amount_minor,
@@ -54,7 +57,9 @@ def request(
             job_id=str(job_id),
             status_url=status_url(job_id),
         )
-    job_id = jobs.enqueue(connection, kind="deposit", subject_id=reference, user_id=user_id)
+    job_id = jobs.enqueue(
+        connection, kind="deposit", subject_id=str(deposit["id"]), user_id=user_id
+    )
     return Answer.of(
         202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
     )
@@ -66,7 +71,7 @@ def post(engine: Engine, claim: Claim) -> None:
     def work(connection: Connection) -> bool:
         if not jobs.holds(connection, claim):
             return False
-        deposit = connection.execute(_FIND, {"reference": claim.subject_id}).one()
+        deposit = connection.execute(_FIND, {"id": UUID(claim.subject_id)}).one()
         wallet, cash = ledger.wallet(deposit.user_id), ledger.cash(deposit.currency)
         ledger.lock_accounts(connection, [wallet])
         ledger.post(

@@ -1,6 +1,7 @@
 """Every setting of the service, read from INVESTMENT_* environment variables."""
 
 from functools import cache
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field
@@ -16,6 +17,16 @@ class Settings(BaseSettings):
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
     partner_url: str = "http://127.0.0.1:8090"
     admin_token: str = Field(default="", repr=False)
+    # For `prepare`: the password of the role that the service's processes log in with.
+    app_password: str = Field(default="", repr=False)
+    # For `prepare`: how flags that do not exist yet begin.
+    initial_flags: Literal["on", "off"] = "off"
+    # For `prepare`: the partner's auth_config as JSON, with api_key and callback_secret.
+    partner_auth: str = Field(default="", repr=False)
+    # Key-encryption keys, newest first, as `kid:base64` separated by commas; 32 bytes each.
+    vault_keys: str = Field(default="", repr=False)
+    # The key of blind indexes and fingerprints, base64 of 32 bytes; it is not rotated.
+    vault_index_key: str = Field(default="", repr=False)
     process_name: str = "investment"
     log_level: str = "INFO"
 
@@ -40,6 +51,28 @@ class Settings(BaseSettings):
     retry_cap_ms: int = 2000
     max_attempts: int = 12
     review_after_ms: int = 60000
+    review_retry_ms: int = 10000
+
+    # Accepted writes per user and hour; deposits are counted for the wallet's user.
+    limit_create_investment: int = 5
+    limit_execute_investment: int = 10
+    limit_distribute_dividends: int = 5
+    limit_cancel_investment: int = 20
+    limit_create_user: int = 10000
+    limit_deposit: int = 60
+    limit_close_wallet: int = 10000
+    limit_set_flag: int = 600
+
+    # A step of a canary lasts at least this long and until it has this many samples.
+    canary_step_ms: int = 60000
+    canary_min_samples: int = 50
+    canary_max_error_share: float = 0.02
+    canary_max_p99_ms: int = 1000
+    canary_min_success_share: float = 0.95
+    canary_tick_ms: int = 500
+
+    admin_session_minutes: int = 30
+    otlp_endpoint: str = ""
 
     @property
     def reply_timeout_ms(self) -> int:

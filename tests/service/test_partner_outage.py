@@ -246,9 +246,9 @@ def lose_a_message(own, user) -> Callable[[], bool]:  # noqa: ANN001
     reference, job_id = str(uuid4()), uuid4()
     with own.database.transaction():
         own.database.execute(
-            "INSERT INTO deposits (reference, user_id, amount_minor, currency)"
-            " VALUES (%s, %s, 1, 'EUR')",
-            (reference, user.user_id),
+            "INSERT INTO deposits (id, reference, user_id, amount_minor, currency)"
+            " VALUES (%s, %s, %s, 1, 'EUR')",
+            (reference, reference, user.user_id),
         )
         own.database.execute(
             "INSERT INTO jobs (id, kind, subject_id, user_id, state)"

@@ -1,3 +1,3 @@
 """Alembic migrations of the service (run by `python -m investment migrate`)."""
 
-HEAD = "042"
+HEAD = "043"

@@ -6,6 +6,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine
 
+from .. import access
+
 
 def _run(engine: Engine, change: str, revision: str) -> None:
     config = Config()
@@ -18,6 +20,8 @@ def _run(engine: Engine, change: str, revision: str) -> None:
 
 def upgrade(engine: Engine, revision: str) -> None:
     _run(engine, "upgrade", revision)
+    with engine.begin() as connection:
+        access.grant(connection)
 
 
 def downgrade(engine: Engine, revision: str) -> None:

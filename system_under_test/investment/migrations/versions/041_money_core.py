@@ -140,10 +140,13 @@ CREATE TABLE wallets (
     user_id uuid PRIMARY KEY REFERENCES users (id),
     currency char(3) NOT NULL,
     account_id text NOT NULL UNIQUE REFERENCES ledger_accounts (id),
-    created_at timestamptz NOT NULL DEFAULT now()
+    account_number text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    closed_at timestamptz
 );
 CREATE TABLE deposits (
-    reference text PRIMARY KEY,
+    id uuid PRIMARY KEY,
+    reference text NOT NULL CONSTRAINT deposits_reference UNIQUE,
     user_id uuid NOT NULL REFERENCES wallets (user_id),
     amount_minor bigint NOT NULL CHECK (amount_minor > 0),
     currency char(3) NOT NULL,
@@ -165,11 +168,13 @@ CREATE TABLE investments (
     currency char(3) NOT NULL,
     state text NOT NULL,
     executed_minor bigint CHECK (executed_minor > 0 AND executed_minor <= amount_minor),
+    metadata jsonb,
     idempotency_key text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX investments_user ON investments (user_id);
+CREATE INDEX investments_holders ON investments (instrument) WHERE state = 'EXECUTED';
 CREATE TABLE investment_state_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     investment_id uuid NOT NULL REFERENCES investments (id),
@@ -201,6 +206,7 @@ CREATE TABLE dividend_payouts (
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT dividend_payouts_holder UNIQUE (batch_id, investment_id)
 );
+CREATE INDEX dividend_payouts_pending ON dividend_payouts (batch_id) WHERE state = 'PENDING';
 """
 
 INVESTMENT_GUARDS = [

@@ -127,7 +127,9 @@ CREATE TABLE feature_flags (
 CREATE TABLE flag_audits (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     key text NOT NULL REFERENCES feature_flags (key),
-    actor_id uuid NOT NULL REFERENCES users (id),
+    -- Without an actor: the canary controller.
+    actor_id uuid REFERENCES users (id),
+    reason text NOT NULL,
     before jsonb,
     after jsonb NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -142,8 +144,8 @@ DECLARE
 BEGIN
     IF edge NOT IN ('->PENDING', 'PENDING>RUNNING', 'PENDING>FAILED', 'RUNNING>RUNNING',
         'RUNNING>SUCCEEDED', 'RUNNING>FAILED', 'RUNNING>WAITING', 'RUNNING>REVIEW',
-        'WAITING>RUNNING', 'WAITING>FAILED', 'WAITING>REVIEW', 'REVIEW>SUCCEEDED',
-        'REVIEW>FAILED') THEN
+        'WAITING>RUNNING', 'WAITING>FAILED', 'WAITING>REVIEW', 'REVIEW>RUNNING',
+        'REVIEW>SUCCEEDED', 'REVIEW>FAILED') THEN
         RAISE EXCEPTION 'illegal job transition % of %', edge, NEW.id USING ERRCODE = '23514';
     END IF;
     IF edge = 'RUNNING>RUNNING' AND NEW.fence <= OLD.fence THEN
