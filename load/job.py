@@ -18,7 +18,8 @@ class LoadJob:
     """Which journeys of a workload are to run, by how many clients, against which addresses.
 
     `entries` are the base URLs by name, `target` is the target's folder, `known` is what earlier
-    phases learned, by journey number. The whole job is over after `max_seconds`.
+    phases learned, by journey number. The whole job is over after `max_seconds`. With `per_second`
+    journeys begin at that rate, as long as a client is free, however long the earlier ones take.
     """
 
     workload: str
@@ -28,6 +29,7 @@ class LoadJob:
     entries: dict[str, str]
     target: Path
     in_rounds: bool = False
+    per_second: float = 0.0
     params: dict[str, str] = field(default_factory=dict)
     known: dict[int, dict[str, str]] = field(default_factory=dict)
     max_seconds: float = 60.0
@@ -84,3 +86,8 @@ class LoadResult:
     stopped: dict[int, str]
     started_ns: int
     ended_ns: int
+
+    def intended_ns(self, job: LoadJob) -> dict[int, int]:
+        """When each journey of a paced job was to begin, by its number."""
+        gap_ns = 1e9 / job.per_second
+        return {n: self.started_ns + round(i * gap_ns) for i, n in enumerate(job.numbers)}

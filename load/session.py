@@ -38,7 +38,7 @@ class Session:
         self._halt = threading.Event()
         self._reason = ""
         self._lock = threading.Lock()
-        self._waiting = iter(job.numbers)
+        self._waiting = iter(enumerate(job.numbers))
         self._running = self.width
         self._known: dict[int, dict[str, str]] = {}
         self._stopped: dict[int, str] = {}
@@ -96,12 +96,18 @@ class Session:
                 return
             while not self._must_end():
                 with self._lock:
-                    number = next(self._waiting, None)
-                if number is None:
+                    turn = next(self._waiting, None)
+                if turn is None:
                     return
-                yield number
+                self._wait_for_turn(turn[0])
+                yield turn[1]
         except threading.BrokenBarrierError:
             return
+
+    def _wait_for_turn(self, position: int) -> None:
+        if self.job.per_second:
+            passed_seconds = (clock.monotonic_ns() - self._started_ns) / 1e9
+            self._halt.wait(max(0.0, position / self.job.per_second - passed_seconds))
 
     def _numbers_in_rounds(self, client: int) -> Iterator[int]:
         numbers = self.job.numbers

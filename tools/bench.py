@@ -1,6 +1,6 @@
 """Measures what the README promises, and writes every raw sample with commit and machine.
 
-Usage: python tools/bench.py [boot|rate|smoke|all] [--repetitions N] [--out FILE]
+Usage: python tools/bench.py [boot|rate|investments|smoke|all] [--repetitions N] [--out FILE]
 """
 
 import argparse
@@ -11,8 +11,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
+
+from bench_investments import bench_investments
 
 from harness.cli import wiring
 from harness.core import clock
@@ -32,10 +35,16 @@ JOURNEYS_PER_CLIENT, JOURNEYS_MIN = 8, 40
 Samples = dict[str, list[float]]
 
 
-def make_stack(*, direct: bool = False) -> EmbeddedStack:
+def make_stack(
+    *, direct: bool = False, settings: Mapping[str, str] | None = None
+) -> EmbeddedStack:
     target = wiring.target_named("investment")
     options = StackOptions(
-        run_id=f"bench-{fresh_id()}", seed=SEED, proxy_argv=wiring.PROXY_ARGV, direct=direct
+        run_id=f"bench-{fresh_id()}",
+        seed=SEED,
+        proxy_argv=wiring.PROXY_ARGV,
+        direct=direct,
+        settings=settings or {},
     )
     return EmbeddedStack(target, options)
 
@@ -105,6 +114,16 @@ def one_rate(stack: EmbeddedStack, clients: int, *, slot: int) -> float:
     return round(count / elapsed, 1)
 
 
+def bench_executed(repetitions: int) -> Samples:
+    """Executed investments beside pgbench on the same server."""
+    stack = make_stack(direct=True)
+    try:
+        stack.up()
+        return bench_investments(stack, repetitions, seed=SEED)
+    finally:
+        stack.down()
+
+
 def bench_smoke(repetitions: int) -> Samples:
     """Consecutive runs of the profile `smoke`: seconds and exit codes, each with its own seed."""
     samples: Samples = {"smoke_seconds": [], "smoke_exit_codes": []}
@@ -123,7 +142,12 @@ def bench_smoke(repetitions: int) -> Samples:
     return samples
 
 
-BENCHES = {"boot": bench_boot, "rate": bench_rate, "smoke": bench_smoke}
+BENCHES = {
+    "boot": bench_boot,
+    "rate": bench_rate,
+    "investments": bench_executed,
+    "smoke": bench_smoke,
+}
 
 
 def main() -> None:

@@ -38,6 +38,22 @@ def test_every_journey_is_performed_once(
     assert opened.started_ns < opened.ended_ns <= executed.started_ns
 
 
+def test_a_paced_load_begins_its_journeys_in_time(
+    service: TinyService, clients: Clients, done: list[Completed], make_job: MakeJob
+) -> None:
+    job = make_job("open-investments", count=6, clients=6, per_second=20.0)
+    result = run_threads(job, clients, done.append)
+    assert sorted(result.known) == list(range(6))
+    begun: dict[int, int] = {}
+    for each in done:
+        sent_ns = each.attempts[0].sent_ns
+        begun[each.operation.number] = min(sent_ns, begun.get(each.operation.number, sent_ns))
+    intended = result.intended_ns(job)
+    assert intended[5] - intended[0] == 250_000_000
+    late_ms = {number: (begun[number] - intended[number]) / 1e6 for number in intended}
+    assert all(ms >= 0 for ms in late_ms.values()), late_ms
+
+
 def test_trouble_is_attempted_again_with_the_same_key(
     service: TinyService, clients: Clients, done: list[Completed], make_job: MakeJob
 ) -> None:
