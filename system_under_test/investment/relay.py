@@ -65,7 +65,7 @@ class Relay:
                     pass
                 pause_s = 0.0
             except _FAILURES as error:
-                logs.warning("publish_failed", error=type(error).__name__)
+                logs.warning("relay_interrupted", error=type(error).__name__)
                 pause_s = min(1.0, pause_s + 0.1)
                 time.sleep(pause_s)
 
@@ -96,11 +96,16 @@ class Relay:
 
     def _publish(self, row: Row) -> None:
         headers = {"traceparent": row.traceparent} if row.traceparent else {}
-        self._celery.send_task(
-            broker.TASK,
-            args=[str(row.job_id)],
-            task_id=str(row.id),
-            queue=broker.QUEUE,
-            headers=headers,
-            retry=False,
-        )
+        try:
+            self._celery.send_task(
+                broker.TASK,
+                args=[str(row.job_id)],
+                task_id=str(row.id),
+                queue=broker.QUEUE,
+                headers=headers,
+                retry=False,
+            )
+        except broker.PUBLISH_ERRORS as error:
+            # Published or not, nobody can tell: the row stays pending and is published again.
+            logs.warning("publish_failed", job_id=row.job_id, error=type(error).__name__)
+            raise

@@ -1,0 +1,31 @@
+"""Redis fails while idempotency keys are checked: does anything depend on it?"""
+
+from fault_injection.faults.link_reset import LinkReset
+from harness.core.scenario import Load, Plan, Story, scenario
+
+NUMBERS = range(220)
+INVARIANTS = (
+    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
+    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
+)  # fmt: skip
+
+
+@scenario("redis-lost")
+def redis_lost(plan: Plan) -> Story:
+    """If the APIs cannot use Redis, is a repeated request executed again, or refused?
+
+    Every connection of both APIs to Redis is reset as soon as Redis answers. Clients repeat
+    requests with old keys all the while: they must get the old answers, from PostgreSQL.
+    """
+    return Story(
+        prepare=Load("open-investments", NUMBERS, clients=12),
+        load=Load("execute-investments", NUMBERS, clients=16),
+        faults=tuple(
+            LinkReset(
+                link=f"{entry}-redis", process=entry, sign="answer_cache_unavailable", signs_min=50
+            )
+            for entry in plan.entries
+        ),
+        invariants=INVARIANTS,
+        operations_min=200,
+    )
