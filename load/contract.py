@@ -40,6 +40,7 @@ class ContractOperation:
     failed: int
     unanswered: int
     undeclared: int
+    limited: int
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,28 @@ def run_contract(
     max_examples: int = 20,
     max_seconds: float = 60.0,
     parameters: Mapping[str, str] | None = None,
+    own_parameters: Mapping[str, Mapping[str, str]] | None = None,
+    leave_out: tuple[str, ...] = (),
     checks: tuple[str, ...] = CHECKS,
 ) -> ContractReport:
     """Fuzz every operation of an OpenAPI document (its URL, or itself) and count the answers.
 
     At most `max_examples` random requests per operation beside those that try each boundary in
     turn; no new operation begins after `max_seconds`. The seed gives the same requests.
-    `parameters` fixes values that a generator cannot guess, such as `path.user_id`.
+    `parameters` fixes values that a generator cannot guess, such as `path.user_id`;
+    `own_parameters` does so for one operation by its name (`POST /payments`). Operations in
+    `leave_out` are not tried: those that would switch off what the others need.
     """
     settings = _config(base_url, headers, seed, max_examples, parameters or {}, checks)
-    schema = _load(openapi, settings)
+    settings["operations"] = [
+        *({"include-name": name, "enabled": False} for name in leave_out),
+        *(
+            {"include-name": name, "parameters": {**(parameters or {}), **own}}
+            for name, own in (own_parameters or {}).items()
+        ),
+    ]
+    config = SchemathesisConfig.from_dict(settings)
+    schema = _load(openapi, config)
     started_ns, deadline = clock.monotonic_ns(), Deadline(max_seconds)
     tally, complete = _Tally(), True
     stream = from_schema(schema).execute()
@@ -125,27 +138,25 @@ def _config(
     max_examples: int,
     parameters: Mapping[str, str],
     checks: tuple[str, ...],
-) -> SchemathesisConfig:
-    return SchemathesisConfig.from_dict(
-        {
-            "seed": seed,
-            "base-url": base_url,
-            "headers": dict(headers),
-            "parameters": dict(parameters),
-            "workers": 1,
-            "request-timeout": _REQUEST_SECONDS,
-            "request-retries": 0,
-            "continue-on-failure": True,
-            "generation": {
-                "max-examples": max_examples,
-                "no-shrink": True,
-                "deterministic": True,
-                "database": "none",
-            },
-            "phases": {"stateful": {"enabled": False}},
-            "checks": {"enabled": False, **{name: {"enabled": True} for name in checks}},
-        }
-    )
+) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "base-url": base_url,
+        "headers": dict(headers),
+        "parameters": dict(parameters),
+        "workers": 1,
+        "request-timeout": _REQUEST_SECONDS,
+        "request-retries": 0,
+        "continue-on-failure": True,
+        "generation": {
+            "max-examples": max_examples,
+            "no-shrink": True,
+            "deterministic": True,
+            "database": "none",
+        },
+        "phases": {"stateful": {"enabled": False}},
+        "checks": {"enabled": False, **{name: {"enabled": True} for name in checks}},
+    }
 
 
 @dataclass
@@ -166,6 +177,7 @@ class _Tally:
             status = response.status_code if response else 0
             counts[f"{status // 100}xx"] += 1
             counts["all"] += 1
+            counts["429"] += status == 429
             if response and operation.responses.find_by_status_code(status) is None:
                 counts["undeclared"] += 1
             example = f"{interaction.request.method} {interaction.request.uri} -> {status or '–'}"
@@ -185,6 +197,7 @@ class _Tally:
                 failed=counts["5xx"],
                 unanswered=counts["0xx"],
                 undeclared=counts["undeclared"],
+                limited=counts["429"],
             )
             for name, counts in sorted(self.counts.items())
         )

@@ -8,9 +8,10 @@
 | `create-investment` | user | `instrument` | investment |
 | `execute-investment` | user | `investment` | investment |
 | `cancel-investment` | user | `investment` | investment |
+| `distribute-dividends` | admin | `investment`, `event` (and `instrument`, for the oracle) | sum |
 | `read-investment` | user | `investment` | – |
 | `read-wallet` | user | – | – |
 
-Replies are expected to teach `job` (fund, execute-investment) and `investment`
-(create-investment).
+Replies are expected to teach `job` (fund, execute-investment, distribute-dividends) and
+`investment` (create-investment).
 """

@@ -81,6 +81,24 @@ def test_fixed_parameters_are_used(url: str) -> None:
     assert counts.failed >= 5
 
 
+def test_operations_are_left_out_or_have_parameters_of_their_own(url: str) -> None:
+    report = run_contract(
+        f"{url}/openapi.json",
+        base_url=url,
+        headers={},
+        seed=7,
+        max_examples=5,
+        parameters={"path.number": "0"},
+        own_parameters={"GET /payments/{number}": {"path.number": "1"}},
+        leave_out=("DELETE /payments/{number}",),
+    )
+    counts = {each.name: each for each in report.operations}
+    assert set(counts) == {"POST /payments", "GET /payments/{number}"}
+    # Number 0 is the one that fails.
+    assert counts["GET /payments/{number}"].succeeded > 0
+    assert counts["GET /payments/{number}"].limited == 0
+
+
 @pytest.mark.stack
 @pytest.mark.parametrize(
     ("who", "reached"),
