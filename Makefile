@@ -19,7 +19,7 @@ chaos: .venv/.ready  ## the main job: break the service on the embedded stack, a
 test: .venv/.ready  ## style, import rules and every test that needs no container engine
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest -m "not containers"
+	.venv/bin/python -m pytest -m "not containers and not nightly"
 
 test-containers: .venv/.ready  ## the tests that need a container engine
 	.venv/bin/python -m pytest -m containers

@@ -20,6 +20,11 @@ _ALLOWED = tomllib.loads((Path(__file__).parent / ".ci" / "ci.toml").read_text()
 _unlisted: list[str] = []
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Servers of others that tests compare ours with."""
+    parser.addoption("--toxiproxy", help="an installed toxiproxy-server 2.12")
+
+
 @dataclass(frozen=True)
 class RunningStack:
     """A booted stack with the addresses and secrets that tests need."""

@@ -46,6 +46,7 @@ ROUTES = {
     "create-investment": ("POST", "/investments"),
     "execute-investment": ("POST", "/investments/{investment}/execute"),
     "cancel-investment": ("POST", "/investments/{investment}/cancel"),
+    "distribute-dividends": ("POST", "/investments/{investment}/dividends"),
     "await-job": ("GET", "/jobs/{job}"),
     "read-wallet": ("GET", "/wallets/{user}"),
     "read-investment": ("GET", "/investments/{investment}"),
@@ -85,6 +86,9 @@ class InvestmentClients:
             return {**amount, "reference": operation.params["reference"]}
         if operation.kind == "create-investment":
             return {**amount, "instrument": operation.params["instrument"]}
+        if operation.kind == "distribute-dividends":
+            amount["total_minor"] = amount.pop("amount_minor")
+            return {**amount, "dividend_event_id": operation.params["event"]}
         return {}
 
     def read(self, operation: Operation, reply: Reply) -> Reading:
@@ -164,6 +168,16 @@ FROM jobs
 UNION ALL
 SELECT 'partner-order', client_order_id::text, status, '', 0, '',
        status IN ('CONFIRMED', 'REJECTED'), false FROM partner_orders
+UNION ALL
+SELECT 'dividend', id::text, state, '', total_minor, currency, state = 'COMPLETED', false
+FROM dividend_batches
+UNION ALL
+-- What nobody can be paid belongs to nobody yet; where nothing is due nothing is posted.
+SELECT 'payout', p.id::text,
+       CASE WHEN p.amount_minor = 0 AND p.state = 'POSTED' THEN 'NOTHING_DUE' ELSE p.state END,
+       CASE p.state WHEN 'UNCLAIMED' THEN '' ELSE i.user_id::text END,
+       p.amount_minor, i.currency, p.state <> 'PENDING', false
+FROM dividend_payouts p JOIN investments i ON i.id = p.investment_id
 UNION ALL
 SELECT 'outbox', id::text, status, '', 0, '', status = 'published', false FROM outbox
 UNION ALL
@@ -283,6 +297,7 @@ RULES = Rules(
                 ("WAITING", "RUNNING"),
                 ("WAITING", "FAILED"),
                 ("WAITING", "REVIEW"),
+                ("REVIEW", "RUNNING"),
                 ("REVIEW", "SUCCEEDED"),
                 ("REVIEW", "FAILED"),
             ),
@@ -300,6 +315,7 @@ RULES = Rules(
             terminal_state="EXECUTED",
             cancelled_by="cancel-investment",
         ),
+        Effect("distribute-dividends", "divin"),
     ),
     standings=(
         Standing("investment", "PENDING"),
@@ -310,6 +326,14 @@ RULES = Rules(
         Standing("investment", "FAILED", once=("hold", "release")),
         # Cancelled before its execution was accepted, or after.
         Standing("investment", "CANCELLED", maybe=("hold", "release")),
+        *(
+            Standing("dividend", state, once=("divin",), net=(("CASH", -1), ("DIVCLR", 1)))
+            for state in ("ALLOCATED", "PAYING", "COMPLETED")
+        ),
+        Standing("payout", "PENDING"),
+        Standing("payout", "NOTHING_DUE"),
+        Standing("payout", "POSTED", once=("div",), net=(("DIVCLR", -1), ("WALLET", 1))),
+        Standing("payout", "UNCLAIMED", once=("divun",), net=(("DIVCLR", -1), ("UNCLAIMED", 1))),
     ),
     accounts=ChartOfAccounts(
         client=("WALLET", "HOLD", "INV", "DIVCLR", "UNCLAIMED"),
@@ -321,11 +345,15 @@ RULES = Rules(
         income=("FEE",),
         wallet="WALLET",
         reserved="HOLD",
+        distribution="divin",
+        clearing="DIVCLR",
     ),
+    share_kind="payout",
     partner_account_is_owner=True,
     instrument_param="instrument",
     idempotent_kinds=(
         "create-user", "fund", "create-investment", "execute-investment", "cancel-investment",
+        "distribute-dividends",
     ),
 )  # fmt: skip
 
@@ -344,13 +372,13 @@ class InvestmentTarget:
         def key(name: str) -> str:
             return b64encode(sha256(derive(name).encode()).digest()).decode()
 
-        partner_auth = {"api_key": derive("partner-api"), "callback_secret": derive("callback")}
+        partner = {"API_KEY": derive("partner-api"), "CALLBACK_SECRET": derive("callback")}
         return {
             "INVESTMENT_ADMIN_TOKEN": derive("admin"),
-            "INVESTMENT_VAULT_KEYS": f"k1:{key('vault-k1')}",
+            "INVESTMENT_VAULT_KEYS": f"k2:{key('vault-k2')},k1:{key('vault-k1')}",
             "INVESTMENT_VAULT_INDEX_KEY": key("vault-index"),
-            "INVESTMENT_PARTNER_AUTH": json.dumps(partner_auth),
-            "PARTNER_AUTH": json.dumps(partner_auth),
+            **{f"INVESTMENT_PARTNER_{name}": secret for name, secret in partner.items()},
+            **{f"PARTNER_{name}": secret for name, secret in partner.items()},
         }
 
     def recovery_window_seconds(self, settings: Mapping[str, str]) -> float:

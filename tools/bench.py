@@ -1,6 +1,7 @@
 """Measures what the README promises, and writes every raw sample with commit and machine.
 
-Usage: python tools/bench.py [boot|rate|investments|smoke|all] [--repetitions N] [--out FILE]
+Usage: python tools/bench.py [PART|all] [--repetitions N] [--out FILE]
+Parts: boot, rate, investments, contract, smoke.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
+from bench_contract import bench_contract
 from bench_investments import bench_investments
 
 from harness.cli import wiring
@@ -32,6 +34,10 @@ from load.job import LoadJob
 SEED = 1
 CLIENTS = (1, 8, 32)
 JOURNEYS_PER_CLIENT, JOURNEYS_MIN = 8, 40
+LIMITS = (
+    "CREATE_INVESTMENT", "EXECUTE_INVESTMENT", "DISTRIBUTE_DIVIDENDS", "CANCEL_INVESTMENT",
+    "CREATE_USER", "DEPOSIT", "CLOSE_WALLET", "SET_FLAG",
+)  # fmt: skip
 Samples = dict[str, list[float]]
 
 
@@ -124,6 +130,17 @@ def bench_executed(repetitions: int) -> Samples:
         stack.down()
 
 
+def bench_the_contract(_repetitions: int) -> Samples:
+    """Every operation of the OpenAPI document, fuzzed, with the service's limits raised."""
+    limits = {f"INVESTMENT_LIMIT_{name}": "1000000" for name in LIMITS}
+    stack = make_stack(direct=True, settings=limits)
+    try:
+        stack.up()
+        return bench_contract(stack, seed=SEED)
+    finally:
+        stack.down()
+
+
 def bench_smoke(repetitions: int) -> Samples:
     """Consecutive runs of the profile `smoke`: seconds and exit codes, each with its own seed."""
     samples: Samples = {"smoke_seconds": [], "smoke_exit_codes": []}
@@ -146,6 +163,7 @@ BENCHES = {
     "boot": bench_boot,
     "rate": bench_rate,
     "investments": bench_executed,
+    "contract": bench_the_contract,
     "smoke": bench_smoke,
 }
 

@@ -9,9 +9,12 @@ from harness.oracle.invariant import invariant
 
 @invariant("money-conserved", kind="safety")
 def money_conserved(case: Case) -> Judgement:
-    """Clients own exactly what was paid in, deposit by deposit and in sum, and assets cover it."""
-    funding = case.rules.accounts.funding
-    deposits = claims(case, wanted=lambda effect: effect.ledger_kind == funding)
+    """Clients own exactly what was paid in, deposit by deposit and in sum, and assets cover it.
+
+    What was paid in to be shared out among clients, such as dividends, is theirs too.
+    """
+    inflows = case.rules.accounts.inflows
+    deposits = claims(case, wanted=lambda effect: effect.ledger_kind in inflows)
     tally = Tally(checked=len(deposits))
     for claim in deposits:
         for key, title in claim.violations():

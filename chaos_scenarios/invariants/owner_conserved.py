@@ -10,8 +10,8 @@ from harness.oracle.owners import holdings, owned, ownerless
 def owner_conserved(case: Case) -> Judgement:
     """Each client owns what was paid in for this client, and has invested what was executed.
 
-    The sum of a client's money is its deposits without the fees that the partner charged; what is
-    neither reserved nor invested is in its wallet.
+    The sum of a client's money is its deposits and shares without the fees that the partner
+    charged; what is neither reserved nor invested is in its wallet.
     """
     have = owned(case)
     if have and not any(owner for owner, _ in have):

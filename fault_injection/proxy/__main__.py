@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,11 +24,23 @@ def log(message: str, **fields: object) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="fault_injection.proxy", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="stormproof proxy", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("-host", "--host", default="localhost", help="host of the API")
     parser.add_argument("-port", "--port", type=int, default=8474, help="port of the API; 0 is any")
     parser.add_argument("-config", "--config", type=Path, help="JSON file with proxies to create")
-    parser.add_argument("-seed", "--seed", type=int, help="accepted; toxics have their own seed")
+    parser.add_argument("-seed", "--seed", type=int, help="seed of toxics that name none")
+    for what, shown in (("proxy", "bytes by proxy"), ("runtime", "what the process uses")):
+        parser.add_argument(
+            f"-{what}-metrics",
+            f"--{what}-metrics",
+            dest="metrics",
+            action="append_const",
+            const=what,
+            default=[],
+            help=f"show {shown} at /metrics",
+        )
     parser.add_argument("-version", "--version", action="store_true", help="print the version")
     parser.add_argument("-ready-fd", "--ready-fd", type=int, help="write the start line here too")
     return parser.parse_args(arguments)
@@ -45,6 +58,12 @@ async def populate(api: Api, path: Path) -> None:
         log("Failed to populate proxies from file", config=str(path), error=response.body.decode())
 
 
+def raise_descriptor_limit() -> None:
+    """Two descriptors a connection: the usual soft limit of 1,024 is soon reached."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(options: argparse.Namespace) -> int:
     # Hundreds of thousands of records live long: look for cycles less often.
     gc.freeze()
@@ -53,9 +72,9 @@ async def serve(options: argparse.Namespace) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    hub = Hub()
+    hub = Hub(options.seed)
     proxies = Proxies(hub)
-    api = Api(hub, proxies)
+    api = Api(hub, proxies, options.metrics)
     try:
         server = await loop.create_server(
             lambda: ControlConnection(api.handle), options.host, options.port
@@ -81,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.version:
         print(f"toxiproxy-server version {VERSION}")
         return 0
+    raise_descriptor_limit()
     try:
         from uvloop import run
     except ImportError:

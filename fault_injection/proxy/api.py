@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import posixpath
 import secrets
-from collections.abc import Awaitable, Callable
-from urllib.parse import parse_qs, unquote
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import orjson
 
 from fault_injection.proxy.errors import ApiError
 from fault_injection.proxy.hub import Hub
+from fault_injection.proxy.metrics import CONTENT_TYPE, proxy_metrics, runtime_metrics
 from fault_injection.proxy.proxies import Proxies, Proxy
 from fault_injection.proxy.records import Page
-from fault_injection.proxy.server import Request, Response
+from fault_injection.proxy.server import TEXT, Request, Response
 from fault_injection.proxy.settings import ProxySettings, as_object, parse_json, parse_object
 
 VERSION = "2.12.0"
 JSON = "application/json"
-TEXT = "text/plain; charset=utf-8"
 NO_SNIFF = (("X-Content-Type-Options", "nosniff"),)
 PAGE_DEFAULT = 2_000
 PAGE_MAX = 20_000
@@ -32,7 +33,7 @@ def go_json(value: object) -> bytes:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     for character, escape in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(character, escape)
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode()
 
 
 def answer(status: int, value: object) -> Response:
@@ -44,12 +45,31 @@ def refusal(error: ApiError) -> Response:
     return Response(error.status, body, TEXT, NO_SNIFF)
 
 
+def split_target(target: str) -> tuple[str, str]:
+    """Path, still encoded, and query of a request's target, which may be a whole URL."""
+    if not target.startswith("/"):
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            return "", ""
+        return parts.path or "/", parts.query
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def clean_path(path: str) -> str:
+    """The path without empty and dotted segments, as Go's router redirects to it."""
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    return clean + "/" if path.endswith("/") and clean != "/" else clean
+
+
 class Api:
     """Routes requests of the control API."""
 
-    def __init__(self, hub: Hub, proxies: Proxies) -> None:
+    def __init__(self, hub: Hub, proxies: Proxies, metrics: Iterable[str] = ()) -> None:
         self.hub = hub
         self.proxies = proxies
+        self.shown_metrics = frozenset(metrics)
         self.routes: dict[tuple[str, ...], dict[str, Route]] = {
             ("proxies",): {"GET": self.list_proxies, "POST": self.create_proxy},
             ("populate",): {"POST": self.populate},
@@ -71,21 +91,23 @@ class Api:
             ("messages",): {"GET": self.messages},
             ("events",): {"GET": self.events},
             ("connections",): {"GET": self.connections},
+            ("counters",): {"GET": self.counters},
             ("markers",): {"POST": self.add_marker},
         }
+        if self.shown_metrics:
+            self.routes["metrics",] = {"*": self.metrics}
 
     async def handle(self, request: Request) -> Response:
-        path = unquote(request.target.partition("?")[0])
-        clean = posixpath.normpath("/" + path.lstrip("/")) if path else "/"
-        if path.endswith("/") and clean != "/":
-            clean += "/"
+        path, query = split_target(request.target)
+        clean = clean_path(path)
         if clean != path:
-            return Response(301, headers=(("Location", clean),))
+            location = quote(clean, safe="/%:@!$&'()*+,;=~") + (f"?{query}" if query else "")
+            return Response(301, headers=(("Location", location),))
         found = self._find(path)
         if found is None:
             return Response(404, b"404 page not found\n", TEXT, NO_SNIFF)
         methods, variables = found
-        route = methods.get(request.method)
+        route = methods.get(request.method) or methods.get("*")
         if route is None:
             return Response(405)
         response = await self._call(route, request, variables)
@@ -107,9 +129,14 @@ class Api:
                 return await route(request, *variables)
         except ApiError as error:
             return refusal(error)
+        except Exception as error:
+            # A defect of ours must be seen, and must not leave the client without an answer.
+            traceback.print_exc()
+            return refusal(ApiError(500, f"internal error: {error!r}"))
 
     def _find(self, path: str) -> tuple[dict[str, Route], list[str]] | None:
-        parts = path.split("/")[1:]
+        # Decoded after the split: a name may hold a slash, which Toxiproxy never finds again.
+        parts = [unquote(part) for part in path.split("/")[1:]]
         for pattern, methods in self.routes.items():
             if len(pattern) == len(parts) and all(
                 part if expected == "*" else expected == part
@@ -204,7 +231,7 @@ class Api:
 
     @staticmethod
     def _page(request: Request, key: str, read: Callable[..., Page]) -> Response:
-        query = parse_qs(request.target.partition("?")[2])
+        query = parse_qs(split_target(request.target)[1])
         try:
             after = int(query.get("after", ["0"])[0])
             limit = int(query.get("limit", [str(PAGE_DEFAULT)])[0])
@@ -226,6 +253,18 @@ class Api:
             for connection in proxy.connections
         ]
         return answer(200, {"connections": live})
+
+    async def counters(self, request: Request) -> Response:
+        found = {name: proxy.counters() for name, proxy in sorted(self.proxies.by_name.items())}
+        return answer(200, {"proxies": found})
+
+    async def metrics(self, request: Request) -> Response:
+        lines: list[str] = []
+        if "proxy" in self.shown_metrics:
+            lines += proxy_metrics(self.proxies.by_name.values())
+        if "runtime" in self.shown_metrics:
+            lines += runtime_metrics()
+        return Response(200, "\n".join([*lines, ""]).encode(), CONTENT_TYPE)
 
     async def add_marker(self, request: Request) -> Response:
         body = as_object(parse_json(bytes(request.body)), "marker")

@@ -9,6 +9,6 @@ DEFAULT_SEED = 20240229
 Generator = random.Random
 
 
-def generator(seed: int, connection: int, stream: str) -> Generator:
+def generator(seed: int, connection: int, stream: str, toxic: str = "") -> Generator:
     """A generator for one toxic on one direction of one connection, whatever the others do."""
-    return random.Random(f"{seed}:{connection}:{stream}")
+    return random.Random(f"{seed}:{toxic}:{connection}:{stream}")

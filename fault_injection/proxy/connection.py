@@ -25,7 +25,16 @@ LINGER_ZERO = struct.pack("ii", 1, 0)
 class Leg(asyncio.Protocol):
     """One socket of a connection: reads into one link, writes for the other."""
 
-    __slots__ = ("connection", "forward", "inbound", "lost", "outbound", "received", "transport")
+    __slots__ = (
+        "connection",
+        "forward",
+        "inbound",
+        "lost",
+        "outbound",
+        "received",
+        "sent",
+        "transport",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -33,7 +42,7 @@ class Leg(asyncio.Protocol):
         self.inbound: Link | None = None
         self.outbound: Link | None = None
         self.forward = self.discard
-        self.received = 0
+        self.received = self.sent = 0
         self.lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -54,7 +63,8 @@ class Leg(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.connection.leg_ended(self)
-        return True
+        # TLS knows no half-close: its transport closes by itself.
+        return self.transport.get_extra_info("sslcontext") is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -81,6 +91,7 @@ class Leg(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         if not self.lost:
+            self.sent += len(data)
             self.transport.write(data)
 
     def close(self) -> None:
@@ -136,6 +147,7 @@ class Connection:
         "early",
         "ended_early",
         "exchange",
+        "generation",
         "number",
         "opened",
         "opened_ns",
@@ -149,6 +161,7 @@ class Connection:
     def __init__(self, proxy: Proxy, number: int) -> None:
         self.proxy = proxy
         self.number = number
+        self.generation = proxy.generation
         self.client = Leg(self)
         self.upstream = Leg(self)
         self.up = Link(self, "upstream", self.client, self.upstream)
@@ -173,11 +186,14 @@ class Connection:
         return self.opened and not self.closed
 
     def leg_made(self, leg: Leg) -> None:
-        if self.dropped:
+        if self.dropped or self.generation != self.proxy.generation:
             # The proxy was stopped between the accept and this call.
+            self.dropped = True
             leg.abort(reset=False)
             return
         if leg is self.client:
+            # Not before: a TLS handshake that fails ends without a word.
+            self.proxy.connections.add(self)
             self.client_port = leg.port(peer=True)
             leg.forward = self._keep_early
             self.dialling = asyncio.get_running_loop().create_task(self._dial())
@@ -195,13 +211,16 @@ class Connection:
 
     async def _dial(self) -> None:
         # Outside the accept loop: an upstream that does not answer delays only its own client.
-        loop = asyncio.get_running_loop()
+        loop, tls = asyncio.get_running_loop(), self.proxy.upstream_tls
         try:
             host, port = self.proxy.upstream_address()
+            secure = {}
+            if tls.context is not None:
+                secure = {"ssl": tls.context, "server_hostname": tls.server_name or host}
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                await loop.create_connection(lambda: self.upstream, host, port)
+                await loop.create_connection(lambda: self.upstream, host, port, **secure)
         except (OSError, ValueError, TimeoutError) as error:
-            self.proxy.note("refused", self, reason=str(error))
+            self.proxy.refuse(self, reason=str(error) or type(error).__name__)
             self.client.close()
             return
         finally:
@@ -305,6 +324,8 @@ class Connection:
             "opened_ns": self.opened_ns,
             "bytes_up": self.client.received,
             "bytes_down": self.upstream.received,
+            "sent_up": self.upstream.sent,
+            "sent_down": self.client.sent,
             "protocol": self.exchange.protocol if self.exchange is not None else None,
             "decoded": decoded,
             "reason": None if decoded else reason,

@@ -42,9 +42,10 @@ EVENT_FIELDS = tuple(field.name for field in fields(Event))
 
 
 class Hub:
-    """The process-wide record of messages and events, and the markers to look for."""
+    """The process-wide record of messages and events, the markers to look for, and the seed."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
         self.messages: Ring[Unit] = Ring(MESSAGE_CAPACITY)
         self.events: Ring[Event] = Ring(EVENT_CAPACITY)
         self.markers: dict[str, str] = {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # What stages may hold before the source is paused. A latency toxic needs room for what is in
 # flight: 16 MiB carries 160 MB/s through 100 ms.
-HELD_LIMIT = 256 * 1024
+HELD_LIMIT = 1024 * 1024
 HELD_LIMIT_LATENCY = 16 * 1024 * 1024
 
 

@@ -161,7 +161,9 @@ class ChartOfAccounts:
     """Which account classes mean what: `external` ones face the outside world (cash, positions),
     `client` ones are owed to clients, `income` is what clients paid as fees, `funding` is the
     ledger kind that brings money in. Of the client ones, `wallet` is free to be spent, `reserved`
-    waits for its use, and `invested` is at the partner; each account of these has an owner."""
+    waits for its use, and `invested` is at the partner; each account of these has an owner.
+    `distribution` is the ledger kind that brings in money to be shared out among clients, which
+    rests on an account of the class `clearing` until each has got a share."""
 
     client: tuple[str, ...]
     external: tuple[str, ...]
@@ -172,6 +174,13 @@ class ChartOfAccounts:
     income: tuple[str, ...] = ()
     wallet: str = ""
     reserved: str = ""
+    distribution: str = ""
+    clearing: str = ""
+
+    @property
+    def inflows(self) -> tuple[str, ...]:
+        """The ledger kinds that bring money in."""
+        return tuple(kind for kind in (self.funding, self.distribution) if kind)
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,8 @@ class Rules:
     A target with `standings` has named all ledger kinds: by them, by its effects, and those that
     belong to neither in `other_ledger_kinds`. `partner_account_is_owner` says that orders name the
     owner as their account, `instrument_param` which parameter of operations is the instrument that
-    orders and positions name; without them only sums over all of them can be compared.
+    orders and positions name; without them only sums over all of them can be compared. Subjects of
+    `share_kind` are shares of a distribution: a terminal one was paid to its owner, if it has one.
     """
 
     lifecycles: tuple[Lifecycle, ...] = ()
@@ -192,3 +202,4 @@ class Rules:
     other_ledger_kinds: tuple[str, ...] = ()
     partner_account_is_owner: bool = False
     instrument_param: str = ""
+    share_kind: str = ""

@@ -52,6 +52,54 @@ class ProcessState:
     restarts: int = 0
 
 
+@dataclass(frozen=True)
+class HookEvent:
+    """What a hook says that it did: a claim of the injector, never the proof.
+
+    Each firing has two, `before` (written before the process goes on) and `after`; other kinds are
+    `refused`, `unresolved` and `expired`. The kernel names the process: pid and start time.
+    """
+
+    seq: int
+    at_ns: int
+    kind: str
+    arm: str
+    firing: int
+    point: str
+    process: str
+    pid: int
+    started: str
+    trace: str
+    action: str
+    outcome: str = ""
+    shared: bool = False
+
+
+class Hooks(Protocol):
+    """The hooks of a stack's Python processes."""
+
+    def environment(
+        self, process: str, env: Mapping[str, str], *, mounted: bool = False
+    ) -> Mapping[str, str]:
+        """The environment with which a process must be started for hooks to reach it; with
+        `mounted` it finds what it needs where `mounts` says."""
+
+    def mounts(self) -> Mapping[Path, str]:
+        """The folders that a container needs, read-only, and where it must find them."""
+
+    def arm(self, point: str, term: str, *, trace: str = "", process: str = "") -> str:
+        """Arm a hook and give its id; raises `UsageError` or `FaultError` when that fails."""
+
+    def disarm(self, arm_id: str) -> None:
+        """Disarm it and let go what it holds; raises `NotUndoneError` if it stays."""
+
+    def release(self, arm_id: str = "", *, firing: int = 0) -> int:
+        """Let go what pauses; gives how many."""
+
+    def records(self, after: int = 0) -> Sequence[HookEvent]:
+        """What hooks did since position `after`."""
+
+
 class Proxies(Protocol):
     """The fault proxies of a stack, one per link. Every change is read back."""
 
@@ -97,6 +145,7 @@ class Stack(Protocol):
     settings: Mapping[str, str]
     secrets: Mapping[str, str]
     proxies: Proxies
+    hooks: Hooks | None
 
     def up(self) -> None:
         """Start everything; raises `SteadyStateError` when something does not become ready."""

@@ -63,6 +63,6 @@ def _creators(case: Case, currency: str) -> str:
     ids = [
         f"{row.kind} {row.id}"
         for row in case.transactions
-        if row.kind != accounts.funding and owed_minor(row.legs, accounts.client).get(currency)
+        if row.kind not in accounts.inflows and owed_minor(row.legs, accounts.client).get(currency)
     ]
     return f", changed by {', '.join(ids[:5])}" if ids else ""

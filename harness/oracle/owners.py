@@ -54,12 +54,14 @@ def holdings(case: Case, have: dict[Owner, Counter[str]]) -> Iterator[Holding]:
     funding = claims(case, wanted=lambda effect: effect.ledger_kind == accounts.funding)
     executions = claims(case, wanted=lambda effect: effect.partner)
     paid, used, fees = _bounds(funding), _bounds(executions), _fees(case, executions)
+    shares = _shares(case)
     behind: dict[Owner, tuple[OperationRecord, ...]] = defaultdict(tuple)
     for claim in (*funding, *executions):
         behind[(claim.user, claim.currency)] += claim.operations
-    for place in sorted({*have, *paid, *used} - {place for place in have if not place[0]}):
-        sums, fee = have.get(place, Counter()), fees[place]
-        low, high = (value - fee for value in paid.get(place, (0, 0)))
+    places = {*have, *paid, *used, *shares}
+    for place in sorted(place for place in places if place[0]):
+        sums = have.get(place, Counter())
+        low, high = (value + shares[place] - fees[place] for value in paid.get(place, (0, 0)))
         least, most = used.get(place, (0, 0))
         who = behind[place]
         yield Holding("owns-another-sum", *place, low, high, sums.total(), who)
@@ -87,6 +89,15 @@ def _bounds(found: list[Claim]) -> dict[Owner, tuple[int, int]]:
         least[place] += claim.least * claim.amount_minor
         most[place] += claim.most * claim.amount_minor
     return {place: (least[place], most[place]) for place in most}
+
+
+def _shares(case: Case) -> Counter[Owner]:
+    """What clients were paid of what came in for several of them."""
+    shares = Counter[Owner]()
+    for subject in case.after.subjects:
+        if subject.kind == case.rules.share_kind and subject.terminal:
+            shares[(subject.owner, subject.currency)] += subject.amount_minor
+    return shares
 
 
 def _fees(case: Case, executions: list[Claim]) -> Counter[Owner]:

@@ -12,7 +12,7 @@ import urllib3
 
 from harness.core.errors import HarnessError, SteadyStateError
 from harness.core.seeds import bearer_token
-from harness.core.target import Target
+from harness.core.target import ProcessSpec, Target
 from harness.core.waits import wait_until
 from harness.stacks.options import StackOptions
 from harness.stacks.processes import Command, Keeper
@@ -32,6 +32,7 @@ class BaseStack(ABC):
         self.settings = {**target.spec.settings, **options.settings}
         self.secrets = target.door.secrets(lambda name: bearer_token(options.seed, name))
         self.proxies: HttpProxies
+        self.hooks = options.hooks
         self._options = options
         self._keeper: Keeper | None = None
         self._folder: Path | None = None
@@ -72,6 +73,14 @@ class BaseStack(ABC):
         self._helpers += 1
         name = f"helper-{self._helpers}"
         return self.keeper.start(Command(name, argv, env, log, pass_fds=pass_fds))
+
+    def _hooked(
+        self, process: ProcessSpec, env: Mapping[str, str], *, mounted: bool = False
+    ) -> Mapping[str, str]:
+        """The environment of a process, with what hooks need when it is one of Python."""
+        if self.hooks is None or process.command[0] != "{python}":
+            return env
+        return self.hooks.environment(process.name, env, mounted=mounted)
 
     @abstractmethod
     def log(self, name: str, *, offset: int = 0) -> tuple[str, int]:

@@ -98,16 +98,23 @@ class ComposeStack(BaseStack):
         return self.keeper.start(Command("compose", argv, env, self.folder / "compose.log"))
 
     def _write_override(self, folder: Path) -> Path:
-        """What this run adds to the compose file: settings, and a variant's source."""
+        """What this run adds to the compose file: settings, a variant's source, hooks."""
         services: dict[str, dict[str, object]] = {}
         for process in self.target.spec.processes:
             services[process.name] = {"environment": {**self.settings, **process.env}}
+            if self.hooks is not None:
+                env = {"PYTHONPATH": _SOURCE_IN_IMAGE, **self.settings, **process.env}
+                services[process.name] = {
+                    "environment": self._hooked(process, env, mounted=True),
+                    "volumes": [f"{at}:{there}:ro" for at, there in self.hooks.mounts().items()],
+                }
         if self._options.edits:
             source = folder / "target"
             source.mkdir()
             make_copy(self.target.spec, self._options.edits, source)
             for process in self.target.spec.processes:
-                services[process.name]["volumes"] = [f"{source}:{_SOURCE_IN_IMAGE}:ro"]
+                volumes = services[process.name].setdefault("volumes", [])
+                volumes.append(f"{source}:{_SOURCE_IN_IMAGE}:ro")  # type: ignore[attr-defined]
         path = folder / "override.json"
         # Every JSON document is a YAML document.
         path.write_text(json.dumps({"services": services}, indent=2))

@@ -162,10 +162,12 @@ class EmbeddedStack(BaseStack):
         argv = [part.format(**values) for part in process.command]
         env = self._environment(process.name, direct=self._options.direct) | process.env
         env |= {name: self.secrets[name] for name in process.secrets}
+        hooked = self._hooked(process, env)
         log = self._log(process.name)
         # `python -m` looks into the working folder first: it must be the target's own, or a run of
         # a variant from the wrong folder would start the unchanged service.
-        self.keeper.start(Command(process.name, argv, env, log, folder=self._source, restart=True))
+        command = Command(process.name, argv, hooked, log, folder=self._source, restart=True)
+        self.keeper.start(command)
 
     def _create_proxies(self) -> None:
         self._wait(self.proxies.running, what="the fault proxy's API", log="proxy")

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 
 from . import logs
+from .partners import PartnerAuthError
 from .settings import Settings, get_settings
+from .vault import UndecryptableError, VaultKeysError, vault_of
 
 _START_TIMEOUT_S = 30
 
@@ -16,8 +18,13 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> None:
 
     from .api.app import create_app
 
+    app = create_app(settings)
+    if settings.otlp_endpoint:
+        from . import telemetry
+
+        telemetry.start(settings)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=arguments.host,
         port=arguments.port,
         timeout_keep_alive=75,
@@ -27,21 +34,36 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> None:
     )
 
 
-def _worker(settings: Settings, _arguments: argparse.Namespace) -> None:
-    from . import worker
+def _start_safely(settings: Settings) -> None:
+    from . import guards
 
+    guards.require_at_start(settings)
+    if settings.otlp_endpoint:
+        from . import telemetry
+
+        telemetry.start(settings)
+
+
+def _worker(settings: Settings, _arguments: argparse.Namespace) -> None:
+    from . import guards, worker
+
+    vault_of(settings)  # without keys the process does not start at all
+    guards.require_at_start(settings)
     worker.main(settings)
 
 
 def _relay(settings: Settings, _arguments: argparse.Namespace) -> None:
     from .relay import Relay
 
+    _start_safely(settings)
     Relay(settings).run()
 
 
 def _sweeper(settings: Settings, _arguments: argparse.Namespace) -> None:
     from .sweeper import Sweeper
 
+    vault_of(settings)  # without keys the process does not start at all
+    _start_safely(settings)
     Sweeper(settings).run()
 
 
@@ -93,8 +115,20 @@ def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None
     _when_database_answers(settings, lambda engine: db.run_transaction(engine, add))
 
 
+def _create_flags(settings: Settings) -> None:
+    from . import db, flags
+
+    enabled = settings.initial_flags == "on"
+    _when_database_answers(
+        settings,
+        lambda engine: db.run_transaction(
+            engine, lambda c: flags.create_missing(c, enabled=enabled)
+        ),
+    )
+
+
 def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
-    from . import access, db
+    from . import access, db, partners
 
     if settings.app_password:
         _when_database_answers(
@@ -105,6 +139,17 @@ def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
         )
     _migrate(settings, arguments)
     _bootstrap_admin(settings, arguments)
+    _create_flags(settings)
+    _when_database_answers(
+        settings,
+        lambda engine: db.run_transaction(engine, lambda c: partners.store(c, settings)),
+    )
+
+
+def _rotate_keys(settings: Settings, _arguments: argparse.Namespace) -> None:
+    from . import rotation
+
+    _when_database_answers(settings, lambda engine: rotation.rotate(engine, vault_of(settings)))
 
 
 def main() -> None:
@@ -129,11 +174,16 @@ def main() -> None:
     command("bootstrap-admin", _bootstrap_admin, "create the administrator")
     prepare = command("prepare", _prepare, "upgrade the database and create the administrator")
     prepare.set_defaults(revision="head")
+    command("rotate-keys", _rotate_keys, "wrap every sealed record by the newest key")
 
     arguments = parser.parse_args()
     settings = get_settings()
     logs.configure(settings.process_name, settings.log_level)
-    arguments.run(settings, arguments)
+    logs.hide(*settings.secrets())
+    try:
+        arguments.run(settings, arguments)
+    except (VaultKeysError, UndecryptableError, PartnerAuthError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from . import logs, tracing
 from .settings import Settings
@@ -18,6 +19,7 @@ LOCK_NOT_AVAILABLE, UNDEFINED_TABLE, STARTING_UP = "55P03", "42P01", "57P03"
 
 _ROLLED_BACK = {SERIALIZATION_FAILURE, DEADLOCK_DETECTED}
 _MAX_RUNS = 3
+_PROBE_REPLY_TIMEOUT_MS = 1000
 
 
 class CommitOutcomeUnknown(Exception):  # noqa: N818 - a state of knowledge, not a failure
@@ -68,22 +70,35 @@ def connect_arguments(settings: Settings) -> dict[str, object]:
 
 def make_engine(settings: Settings, *, pool_size: int | None = None) -> Engine:
     """An engine whose pool loses only the connection that broke."""
-    engine = create_engine(
-        settings.database_url,
+    return _engine(
+        settings,
+        reply_timeout_ms=settings.reply_timeout_ms,
         pool_size=pool_size or settings.db_pool_size,
         max_overflow=0,
-        isolation_level="READ COMMITTED",
         pool_timeout=5,
         pool_use_lifo=True,
+    )
+
+
+def make_probe(settings: Settings) -> Engine:
+    """An engine for looks that must tell the truth now and soon: a fresh connection each."""
+    return _engine(settings, reply_timeout_ms=_PROBE_REPLY_TIMEOUT_MS, poolclass=NullPool)
+
+
+def _engine(settings: Settings, *, reply_timeout_ms: int, **pool: object) -> Engine:
+    engine = create_engine(
+        settings.database_url,
+        isolation_level="READ COMMITTED",
         hide_parameters=True,
         use_native_hstore=False,
         connect_args=connect_arguments(settings),
+        **pool,
     )
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect, _record, args, params):  # type: ignore[no-untyped-def]
         connection = BoundedConnection.connect(*args, **params)
-        connection.reply_timeout_s = settings.reply_timeout_ms / 1000
+        connection.reply_timeout_s = reply_timeout_ms / 1000
         return connection
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
@@ -101,6 +116,12 @@ def plain_dsn(settings: Settings) -> str:
     """The database URL as libpq reads it."""
     url: URL = make_url(settings.database_url)
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def place(settings: Settings) -> str:
+    """Which database it is, without its secrets."""
+    url: URL = make_url(settings.database_url)
+    return f"{url.host}:{url.port}/{url.database} as {url.username}"
 
 
 def sqlstate(error: DBAPIError) -> str | None:

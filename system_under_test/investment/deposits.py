@@ -4,59 +4,62 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, text
 
-from . import db, jobs, ledger
-from .errors import Problem
+from . import db, jobs, ledger, wallets
 from .idempotency import Answer
 from .jobs import Claim
-from .money import MAX_AMOUNT_MINOR
 from .paths import status_url
+from .vault import DEPOSIT_REFERENCE, Vault
 
-# Deposits to one wallet wait for each other here, without hindering what refers to the wallet.
-_LOCK_WALLET = text("""
-SELECT currency FROM wallets WHERE user_id = :user_id FOR NO KEY UPDATE""")
-_SUM_OTHERS = text("""
-SELECT coalesce(sum(amount_minor), 0) FROM deposits
-WHERE user_id = :user_id AND reference <> :reference""")
 _INSERT = text("""
-INSERT INTO deposits (id, reference, user_id, amount_minor, currency)
-VALUES (:id, :reference, :user_id, :amount_minor, :currency)
-ON CONFLICT (reference) DO NOTHING RETURNING id""")
+INSERT INTO deposits (id, reference_token, reference_index, user_id, amount_minor, currency)
+VALUES (:id, :reference_token, :reference_index, :user_id, :amount_minor, :currency)
+ON CONFLICT (reference_index) DO NOTHING RETURNING id""")
 _FIND_JOB = text("""
 SELECT j.id FROM jobs j JOIN deposits d ON j.subject_id = CAST(d.id AS text)
-WHERE j.kind = 'deposit' AND d.reference = :reference""")
+WHERE j.kind = 'deposit' AND d.reference_index = :reference_index""")
 _FIND = text("SELECT user_id, amount_minor, currency FROM deposits WHERE id = :id")
 
 
 def request(
-    connection: Connection, *, user_id: UUID, amount_minor: int, currency: str, reference: str
+    connection: Connection,
+    vault: Vault,
+    *,
+    user_id: UUID,
+    amount_minor: int,
+    currency: str,
+    reference: str,
 ) -> Answer:
-    """Accept a deposit: the worker will post it.
-
-    A wallet never holds more than was deposited to it, so the deposits are what is bounded: no
-    accepted one can fail for the size of the balance.
-    """
-    wallet = connection.execute(_LOCK_WALLET, {"user_id": user_id}).one_or_none()
-    if wallet is None:
-        raise Problem("not-found", "There is no such wallet.")
+    """Accept a deposit: the worker will post it. Its bank reference is known by a blind index."""
+    wallet = wallets.lock(connection, user_id)
+    if refused := wallets.refusal_if_closed(wallet):
+        return refused
     if wallet.currency != currency:
         return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
     deposit = {
         "id": uuid4(),
-        "reference": reference,
+        "reference_token": uuid4(),
+        "reference_index": vault.blind_index(DEPOSIT_REFERENCE, reference),
         "user_id": user_id,
         "amount_minor": amount_minor,
         "currency": currency,
     }
-    if connection.execute(_SUM_OTHERS, deposit).scalar_one() + amount_minor > MAX_AMOUNT_MINOR:
-        return Answer.refusal("wallet-full", "All deposits together exceed what a wallet can hold.")
+    if not wallets.has_room(connection, user_id, amount_minor):
+        return Answer.refusal("wallet-full", "All that was paid in exceeds what a wallet can hold.")
     if connection.execute(_INSERT, deposit).one_or_none() is None:
-        job_id = connection.execute(_FIND_JOB, {"reference": reference}).scalar_one()
+        job_id = connection.execute(_FIND_JOB, deposit).scalar_one()
         return Answer.refusal(
             "deposit-exists",
             "A deposit with this reference was accepted by another request.",
             job_id=str(job_id),
             status_url=status_url(job_id),
         )
+    vault.keep(
+        connection,
+        purpose=DEPOSIT_REFERENCE,
+        subject_id=deposit["id"],
+        value=reference,
+        token=deposit["reference_token"],
+    )
     job_id = jobs.enqueue(
         connection, kind="deposit", subject_id=str(deposit["id"]), user_id=user_id
     )

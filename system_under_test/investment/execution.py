@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from . import db, investments, jobs, logs, settlement
+from . import db, flags, investments, jobs, logs, settlement
 from .auth import NAMESPACE
 from .idempotency import canonical_json
 from .jobs import Claim
@@ -77,6 +77,14 @@ def _persist_intent(engine: Engine, claim: Claim) -> Intent:
     def persist(connection: Connection) -> Intent:
         investment = investments.lock(connection, investment_id)
         if not jobs.holds(connection, claim) or investment.state not in ("QUEUED", "EXECUTING"):
+            return Intent(None)
+        if investment.state == "QUEUED" and not flags.is_enabled(
+            connection, flags.EXECUTION, flags.EXTERNAL
+        ):
+            # Before the first order only: whatever a partner may have seen goes on to its end.
+            investments.release(connection, investment, fence=claim.fence)
+            investments.move(connection, investment_id, "CANCELLED", reason="disabled")
+            jobs.move(connection, claim.job_id, "FAILED", reason="disabled")
             return Intent(None)
         order = intend(connection, investment, fence=claim.fence)
         if investment.state == "QUEUED":

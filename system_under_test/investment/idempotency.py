@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from . import db, logs
 from .errors import Problem, retry_later
+from .limits import Action
 from .settings import Settings
 from .tracing import current_traceparent
 
@@ -36,9 +37,13 @@ def parse_key(values: list[str]) -> str:
     return match[1] or match[2]
 
 
-def fingerprint(payload: dict[str, str]) -> bytes:
-    """SHA-256 of the business fields in canonical JSON: no header, no time, no key order."""
-    return hashlib.sha256(canonical_json(payload).encode()).digest()
+def fingerprint(payload: Mapping[str, object], *, settings: Settings) -> bytes:
+    """HMAC-SHA-256 of the business fields in canonical JSON: no header, no time, no key order.
+
+    Keyed, for who reads the table must not find low-entropy fields by trying them.
+    """
+    key = settings.vault_index_key.encode()
+    return hmac.digest(key, canonical_json(payload).encode(), "sha256")
 
 
 def canonical_json(value: object) -> str:
@@ -158,11 +163,11 @@ class CacheUnavailable(Exception):  # noqa: N818
 
 
 class AnswerCache:
-    """Final answers in Redis: a hint that saves a transaction, never a decision.
+    """Hints in Redis that save a transaction, never decisions: final answers, and who is limited.
 
-    The cache key contains the hash of the caller's token, so that nobody is served another's
-    answer. Whatever goes wrong, an error, a delay, a value that is not ours: ask PostgreSQL. Hence
-    the broad excepts; a parser that chokes raises anything. The client never retries by itself.
+    Their names contain the hash of the caller's token, so that nobody is served another's answer.
+    Whatever goes wrong, an error, a delay, a value that is not ours: ask PostgreSQL. Hence the
+    broad excepts; a parser that chokes raises anything. The client never retries by itself.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -176,21 +181,27 @@ class AnswerCache:
             protocol=2,
         )
 
-    def get(self, scope: Scope) -> Answer | None:
-        """The cached answer to this very request of this very caller."""
+    def look_up(
+        self, scope: Scope, action: Action, counted: UUID | None
+    ) -> tuple[Answer | None, bool]:
+        """The cached answer to this very request of this very caller; may the caller be limited?"""
         try:
-            cached = self._redis.get(self._name(scope))
-            return None if cached is None else unseal(scope, cached)
+            names = [_answer_name(scope), _limited_name(scope, action, counted)]
+            cached, limited = self._redis.mget(names)
+            return (None if cached is None else unseal(scope, cached)), limited is not None
         except Exception as error:
             logs.warning("answer_cache_unavailable", action="get", error=type(error).__name__)
             raise CacheUnavailable from error
 
     def put(self, scope: Scope, answer: Answer) -> None:
         """Remember an answer that is committed."""
-        try:
-            self._redis.set(self._name(scope), seal(scope, answer), ex=self._ttl_s)
-        except Exception as error:
-            logs.warning("answer_cache_unavailable", action="set", error=type(error).__name__)
+        self._set(_answer_name(scope), seal(scope, answer), ttl_s=self._ttl_s)
+
+    def put_limited(
+        self, scope: Scope, action: Action, counted: UUID | None, *, wait_s: int
+    ) -> None:
+        """Remember that the limit was reached: next time it is looked at before anything else."""
+        self._set(_limited_name(scope, action, counted), b"", ttl_s=wait_s)
 
     def ping(self) -> bool:
         try:
@@ -198,7 +209,21 @@ class AnswerCache:
         except Exception:
             return False
 
-    @staticmethod
-    def _name(scope: Scope) -> str:
-        parts = b"\n".join((scope.token_hash, scope.route.encode(), scope.key.encode()))
-        return "answer:" + hashlib.sha256(parts).hexdigest()
+    def _set(self, name: str, value: bytes, *, ttl_s: int) -> None:
+        try:
+            self._redis.set(name, value, ex=ttl_s)
+        except Exception as error:
+            logs.warning("answer_cache_unavailable", action="set", error=type(error).__name__)
+
+
+def _answer_name(scope: Scope) -> str:
+    return _name("answer", scope.token_hash, scope.route, scope.key)
+
+
+def _limited_name(scope: Scope, action: Action, counted: UUID | None) -> str:
+    return _name("limited", scope.token_hash, action, str(counted or ""))
+
+
+def _name(kind: str, token_hash: bytes, *parts: str) -> str:
+    content = b"\n".join((token_hash, *(part.encode() for part in parts)))
+    return f"{kind}:{hashlib.sha256(content).hexdigest()}"

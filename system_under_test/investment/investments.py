@@ -4,23 +4,21 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
 
-from . import jobs, ledger
+from . import flags, jobs, ledger, wallets
 from .auth import Principal
 from .errors import Problem
 from .idempotency import Answer
 from .paths import PREFIX, status_url
+from .vault import METADATA, Vault
 
 _CREATE = text("""
 WITH created AS (
     INSERT INTO investments
-        (id, user_id, instrument, amount_minor, currency, state, idempotency_key)
-    SELECT :id, user_id, :instrument, :amount_minor, :currency, 'PENDING', :key
-    FROM wallets WHERE user_id = :user_id AND currency = :currency
+        (id, user_id, instrument, amount_minor, currency, metadata_token, state, idempotency_key)
+    VALUES (:id, :user_id, :instrument, :amount_minor, :currency, :metadata_token, 'PENDING', :key)
     RETURNING id
-), logged AS (
-    INSERT INTO investment_state_logs (investment_id, to_state) SELECT id, 'PENDING' FROM created
 )
-SELECT id FROM created""")
+INSERT INTO investment_state_logs (investment_id, to_state) SELECT id, 'PENDING' FROM created""")
 
 _LOCK = text("""
 SELECT id, user_id, instrument, amount_minor, currency, state FROM investments
@@ -41,7 +39,8 @@ _FIND_JOB = text("SELECT id FROM jobs WHERE kind = 'execution' AND subject_id = 
 
 
 def lock(connection: Connection, investment_id: UUID) -> Row:
-    """The investment, locked. Lock order everywhere: investment, job, partner order, accounts."""
+    """The investment, locked. Lock order everywhere: investment, job, partner order, wallet,
+    accounts."""
     return connection.execute(_LOCK, {"id": investment_id}).one()
 
 
@@ -74,11 +73,22 @@ def create(
     amount_minor: int,
     currency: str,
     instrument: str,
+    metadata: str | None,
     key: str,
+    vault: Vault,
 ) -> Answer:
     """A new investment moves no money: it waits for its execution."""
+    flags.require(connection, principal.user_id, flags.MASTER)
+    wallet = wallets.lock(connection, principal.user_id)
+    if wallet.currency != currency:
+        return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
+    if refused := wallets.refusal_if_closed(wallet):
+        return refused
     investment_id = uuid4()
-    created = connection.execute(
+    token = vault.tokenise(
+        connection, purpose=METADATA, subject_id=investment_id, value=metadata
+    )
+    connection.execute(
         _CREATE,
         {
             "id": investment_id,
@@ -86,11 +96,10 @@ def create(
             "instrument": instrument,
             "amount_minor": amount_minor,
             "currency": currency,
+            "metadata_token": token,
             "key": key,
         },
-    ).one_or_none()
-    if created is None:
-        return Answer.refusal("currency-mismatch", f"This user has no wallet in {currency}.")
+    )
     return Answer.of(
         201,
         {
@@ -120,6 +129,7 @@ def _find_job_id(connection: Connection, investment_id: UUID) -> UUID:
 def accept(connection: Connection, principal: Principal, investment_id: UUID) -> Answer:
     """Accept an execution: hold the money, write the job and its message."""
     investment = _lock_own(connection, principal, investment_id)
+    flags.require(connection, investment.user_id, flags.EXECUTION, flags.EXTERNAL)
     if investment.state == "CANCELLED":
         return Answer.refusal("not-executable", "The investment was cancelled.")
     if investment.state != "PENDING":
@@ -130,6 +140,8 @@ def accept(connection: Connection, principal: Principal, investment_id: UUID) ->
             job_id=str(job_id),
             status_url=status_url(job_id),
         )
+    if refused := wallets.refusal_if_closed(wallets.lock(connection, investment.user_id)):
+        return refused
     wallet, hold = ledger.wallet(investment.user_id), ledger.hold(investment_id)
     ledger.ensure_accounts(connection, [hold], currency=investment.currency)
     balances = ledger.lock_accounts(connection, [wallet, hold])

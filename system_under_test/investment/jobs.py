@@ -6,11 +6,12 @@ it under the job's row lock, so that a worker that lost its lease cannot write a
 
 from dataclasses import dataclass
 from datetime import timedelta
+from random import uniform
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from . import db
+from . import db, logs
 from .settings import Settings
 from .tracing import current_traceparent
 
@@ -30,6 +31,8 @@ class Claim:
 # that surely sent nothing does not count, so that a partner that is down costs time and no more.
 USED_UP = """(attempts - unsent >= :max_attempts
     AND created_at < clock_timestamp() - :review_after)"""
+# Executions in review are driven by what the partner says; all others are slowly tried again.
+RETRIED_IN_REVIEW = "kind <> 'execution'"
 
 _ENQUEUE = text("""
 WITH job AS (
@@ -49,7 +52,8 @@ WITH claimed AS (
         claim_id = :claim_id, next_run_at = NULL, updated_at = clock_timestamp(),
         lease_until = clock_timestamp() + :lease_ms * interval '1 ms'
     FROM (SELECT id AS old_id, state AS old_state FROM jobs WHERE id = :job_id
-            AND state IN ('PENDING', 'WAITING', 'RUNNING') AND NOT {USED_UP}
+            AND (state IN ('PENDING', 'WAITING', 'RUNNING') AND NOT {USED_UP}
+                OR state = 'REVIEW' AND {RETRIED_IN_REVIEW})
             AND (lease_until IS NULL OR lease_until < clock_timestamp())
             AND (next_run_at IS NULL OR next_run_at <= clock_timestamp())
           FOR UPDATE) AS old
@@ -81,6 +85,10 @@ SELECT id, kind, subject_id, attempts, fence FROM taken""")
 _TAKE_OVER_IN_REVIEW = text("""
 UPDATE jobs SET fence = fence + 1, updated_at = clock_timestamp()
 WHERE id = :job_id RETURNING id, kind, subject_id, attempts, fence""")
+
+_RENEW = text("""
+UPDATE jobs SET lease_until = clock_timestamp() + :lease_ms * interval '1 ms'
+WHERE id = :job_id""")
 
 _SPEND = text(f"""
 UPDATE jobs SET unsent = unsent + :unsent WHERE id = :job_id RETURNING {USED_UP}""")
@@ -171,6 +179,35 @@ def take_over(connection: Connection, job_id: UUID) -> Claim | None:
         return Claim(*connection.execute(_TAKE_OVER_IN_REVIEW, {"job_id": job_id}).one())
     where = {"job_id": job_id, "from_state": job.state}
     return Claim(*connection.execute(_TAKE_OVER, where).one())
+
+
+def renew(connection: Connection, claim: Claim, *, settings: Settings) -> None:
+    """Begin the lease of a held job again."""
+    connection.execute(_RENEW, {"job_id": claim.job_id, "lease_ms": settings.job_lease_ms})
+
+
+def postpone(engine: Engine, claim: Claim, *, reason: str, settings: Settings) -> None:
+    """Give a job that was interrupted back, to be tried again later: it need not wait for the end
+    of its lease. The sweeper parks it when attempts and time are used up."""
+
+    def work(connection: Connection) -> bool:
+        if not holds(connection, claim):
+            return False
+        delay_ms = backoff_ms(claim.attempt, settings=settings)
+        move(connection, claim.job_id, "WAITING", reason=reason, delay_ms=delay_ms)
+        return True
+
+    def find(connection: Connection) -> bool | None:
+        return is_past(connection, claim)
+
+    if db.run_step(engine, work, read_back=find, step="postpone"):
+        logs.info("job_postponed", job_id=claim.job_id, attempt=claim.attempt, reason=reason)
+
+
+def backoff_ms(attempt: int, *, settings: Settings) -> int:
+    """Capped exponential backoff with full jitter above half the base."""
+    ceiling = min(settings.retry_cap_ms, settings.retry_base_ms * 2 ** min(attempt, 20))
+    return int(uniform(settings.retry_base_ms / 2, ceiling))
 
 
 def spend(connection: Connection, job_id: UUID, *, sent: bool, settings: Settings) -> bool:

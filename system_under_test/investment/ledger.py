@@ -38,6 +38,16 @@ def invested(investment_id: UUID) -> str:
     return f"L:INV:{investment_id}"
 
 
+def clearing(batch_id: UUID) -> str:
+    """Dividend cash that is not paid out yet."""
+    return f"L:DIVCLR:{batch_id}"
+
+
+def unclaimed(batch_id: UUID) -> str:
+    """Dividends that could not be delivered; one for each batch, so that none waits for others."""
+    return f"L:UNCLAIMED:{batch_id}"
+
+
 @dataclass(frozen=True)
 class Leg:
     """One side of a posting: D(ebit) or C(redit)."""

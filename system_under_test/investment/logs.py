@@ -1,13 +1,38 @@
-"""Structured logs: one JSON object a line on stdout, with the trace id."""
+"""Structured logs: one JSON object a line on stdout, with the trace id and without secrets."""
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
 from . import tracing
 
 _logger = logging.getLogger("investment")
+
+_HIDDEN = "[redacted]"
+# What is a secret wherever it stands: a bearer token, a password in an address or in a DSN.
+_PATTERNS = (
+    re.compile(r"(?i)(\bbearer\s+)[^\s\"'\\,]+"),
+    re.compile(r"(://[^\s:/@\"]*:)[^\s/@\"]+(?=@)"),
+    re.compile(r"(?i)(\b(?:password|api_key|callback_secret|token)\W{1,8})[^\s\"'\\,}]{8,}"),
+)
+_hidden: set[str] = set()
+
+
+def hide(*secrets: str) -> None:
+    """Keep these values out of every line that this process logs from now on."""
+    for secret in filter(None, secrets):
+        _hidden.update((secret, json.dumps(secret)[1:-1]))  # the second as a line holds it
+
+
+def redact(line: str) -> str:
+    """The line without what is known to be secret, and without what looks like it."""
+    for secret in sorted(_hidden, key=len, reverse=True):
+        line = line.replace(secret, _HIDDEN)
+    for pattern in _PATTERNS:
+        line = pattern.sub(rf"\1{_HIDDEN}", line)
+    return line
 
 
 class _JsonFormatter(logging.Formatter):
@@ -28,7 +53,7 @@ class _JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return redact(json.dumps(line, default=str))
 
 
 def configure(process_name: str, level: str) -> None:

@@ -7,6 +7,7 @@ may have been executed. Only without a connection it is certain that nothing was
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 from uuid import UUID
@@ -65,9 +66,14 @@ class Order:
 
 
 class PartnerClient:
-    """One attempt a call: retries belong to the job, never to the HTTP client."""
+    """One attempt a call: retries belong to the job, never to the HTTP client.
 
-    def __init__(self, settings: Settings) -> None:
+    The API key is read before the first call, and again after the partner did not accept it.
+    """
+
+    def __init__(self, settings: Settings, read_api_key: Callable[[], str]) -> None:
+        self._read_api_key = read_api_key
+        self._api_key: str | None = None
         self._url = settings.partner_url.rstrip("/")
         self._total_s = (
             settings.partner_connect_timeout_ms + settings.partner_read_timeout_ms
@@ -105,8 +111,11 @@ class PartnerClient:
     def _call(
         self, method: str, path: str, order: Order, *, body: str | None, headers: dict[str, str]
     ) -> Outcome:
+        if self._api_key is None:
+            self._api_key = self._read_api_key()
+        headers = headers | {"Authorization": f"Bearer {self._api_key}"}
         if traceparent := current_traceparent():
-            headers = headers | {"traceparent": traceparent}
+            headers["traceparent"] = traceparent
         try:
             response = self._pool.request(
                 method, self._url + path, body=body, headers=headers, preload_content=False
@@ -119,6 +128,8 @@ class PartnerClient:
             return NotSent(type(error).__name__)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return Unknown(type(error).__name__)
+        if status == 401:
+            self._api_key = None
         return classify(status, content, order)
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Settings of one process. Durations carry their unit in the name."""
 
-    model_config = SettingsConfigDict(env_prefix="INVESTMENT_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INVESTMENT_", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     database_url: str = Field(repr=False)
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
@@ -21,8 +23,9 @@ class Settings(BaseSettings):
     app_password: str = Field(default="", repr=False)
     # For `prepare`: how flags that do not exist yet begin.
     initial_flags: Literal["on", "off"] = "off"
-    # For `prepare`: the partner's auth_config as JSON, with api_key and callback_secret.
-    partner_auth: str = Field(default="", repr=False)
+    # For `prepare`: the partner's auth_config.
+    partner_api_key: str = Field(default="", repr=False)
+    partner_callback_secret: str = Field(default="", repr=False)
     # Key-encryption keys, newest first, as `kid:base64` separated by commas; 32 bytes each.
     vault_keys: str = Field(default="", repr=False)
     # The key of blind indexes and fingerprints, base64 of 32 bytes; it is not rotated.
@@ -53,6 +56,8 @@ class Settings(BaseSettings):
     review_after_ms: int = 60000
     review_retry_ms: int = 10000
 
+    # After this time a key may be used anew; what must not happen twice has names of its own.
+    idempotency_retention_days: int = 30
     # Accepted writes per user and hour; deposits are counted for the wallet's user.
     limit_create_investment: int = 5
     limit_execute_investment: int = 10
@@ -72,7 +77,16 @@ class Settings(BaseSettings):
     canary_tick_ms: int = 500
 
     admin_session_minutes: int = 30
+    # Where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318; empty: none are made.
     otlp_endpoint: str = ""
+
+    def secrets(self) -> set[str]:
+        """What no log may hold; short values are words, and hide nothing."""
+        found = {self.admin_token, self.app_password, self.vault_index_key}
+        found.update((self.partner_api_key, self.partner_callback_secret))
+        found.update(pair.partition(":")[2] for pair in self.vault_keys.split(","))
+        found.update(urlsplit(url).password or "" for url in (self.database_url, self.redis_url))
+        return {secret for secret in found if len(secret) >= 8}
 
     @property
     def reply_timeout_ms(self) -> int:

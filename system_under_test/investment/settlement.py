@@ -1,6 +1,5 @@
 """Turn what the partner said into postings and final states, in the caller's transaction."""
 
-from random import uniform
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -9,9 +8,10 @@ from . import investments, jobs, ledger, logs
 from .jobs import Claim
 from .partner_client import Executed, NotFound, NotSent, Outcome, Rejected, Unknown
 from .settings import Settings
+from .vault import PARTNER_ORDER, vault_of
 
 _CLOSE_ORDER = text("""
-UPDATE partner_orders SET status = :status, partner_order_id = :order_id, reason = :reason,
+UPDATE partner_orders SET status = :status, partner_order_token = :token, reason = :reason,
     updated_at = clock_timestamp(), checked_at = clock_timestamp()
 WHERE investment_id = :investment_id""")
 
@@ -32,12 +32,18 @@ def settle(
     match outcome:
         case Executed():
             _capture(connection, investment, outcome, fence=claim.fence)
-            _close_order(connection, investment.id, status="CONFIRMED", order_id=outcome.order_id)
+            token = vault_of(settings).tokenise(
+                connection,
+                purpose=PARTNER_ORDER,
+                subject_id=investment.id,
+                value=outcome.order_id,
+            )
+            _close_order(connection, investment.id, status="CONFIRMED", token=token)
             investments.move(
                 connection,
                 investment.id,
                 "EXECUTED",
-                evidence=outcome.order_id,
+                evidence=str(token),
                 executed_minor=outcome.amount_minor,
             )
             jobs.move(connection, job_id, "SUCCEEDED")
@@ -90,12 +96,12 @@ def _close_order(
     investment_id: UUID,
     *,
     status: str,
-    order_id: str | None = None,
+    token: UUID | None = None,
     reason: str | None = None,
 ) -> None:
     connection.execute(
         _CLOSE_ORDER,
-        {"investment_id": investment_id, "status": status, "order_id": order_id, "reason": reason},
+        {"investment_id": investment_id, "status": status, "token": token, "reason": reason},
     )
 
 
@@ -121,11 +127,5 @@ def _wait_or_review(
         jobs.move(connection, claim.job_id, "REVIEW", reason=reason)
         logs.warning("review_needed", investment_id=investment.id, reason=reason)
     else:
-        delay_ms = backoff_ms(claim.attempt, settings=settings)
+        delay_ms = jobs.backoff_ms(claim.attempt, settings=settings)
         jobs.move(connection, claim.job_id, "WAITING", reason=reason, delay_ms=delay_ms)
-
-
-def backoff_ms(attempt: int, *, settings: Settings) -> int:
-    """Capped exponential backoff with full jitter above half the base."""
-    ceiling = min(settings.retry_cap_ms, settings.retry_base_ms * 2 ** min(attempt, 20))
-    return int(uniform(settings.retry_base_ms / 2, ceiling))

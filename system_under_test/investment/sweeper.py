@@ -3,7 +3,7 @@
 Redispatch: a job that nobody works on is published again. Reconciliation: an order whose outcome
 is unknown is asked about, and settled by what the partner says; in review, where no worker looks
 any more, an order that the partner does not know is also placed again. Parking: a job that used
-up its attempts and its time is put before a person.
+up its attempts and its time is put before a person, and still tried again, at a slow pace.
 """
 
 import threading
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, TextClause, text
 
-from . import db, execution, investments, jobs, logs, settlement, tracing
+from . import canary, db, execution, investments, jobs, logs, partners, settlement, tracing
 from .partner_client import Executed, NotFound, Order, Outcome, PartnerClient, Rejected
 from .settings import Settings
 
@@ -22,13 +22,14 @@ _BATCH = 100
 
 # Due and not in anybody's hands. A message that was published since the job fell due is given
 # `redispatch_after` to arrive before it is published again.
-_LOST_CONDITION = """
+_LOST_CONDITION = f"""
 o.status = 'published' AND (o.published_at < clock_timestamp() - :redispatch_after OR
-    o.published_at < CASE j.state WHEN 'WAITING' THEN j.next_run_at
-                                  WHEN 'RUNNING' THEN j.lease_until END)
+    o.published_at < CASE j.state WHEN 'RUNNING' THEN j.lease_until ELSE j.next_run_at END)
 AND CASE j.state WHEN 'PENDING' THEN true
     WHEN 'WAITING' THEN j.next_run_at <= clock_timestamp()
-    WHEN 'RUNNING' THEN j.lease_until < clock_timestamp() ELSE false END"""
+    WHEN 'RUNNING' THEN j.lease_until < clock_timestamp()
+    WHEN 'REVIEW' THEN j.{jobs.RETRIED_IN_REVIEW} AND j.next_run_at <= clock_timestamp()
+    ELSE false END"""
 _FIND_LOST = text(f"""
 SELECT j.id, j.state, j.traceparent FROM jobs j JOIN outbox o ON o.job_id = j.id
 WHERE j.state NOT IN ('SUCCEEDED', 'FAILED') AND {_LOST_CONDITION}
@@ -48,6 +49,18 @@ AND (j.lease_until IS NULL OR j.lease_until < clock_timestamp())
 ORDER BY o.checked_at LIMIT {_BATCH}""")
 _CHECKED = text("""
 UPDATE partner_orders SET checked_at = clock_timestamp() WHERE investment_id = :id""")
+# By id, which grows with time: looks at the oldest rows only, however large the table is. Events
+# are kept longer than the hour that counts, so that a clock set wrong for a while loses none.
+_REAP = [
+    text(f"""
+DELETE FROM {table} WHERE id IN (
+    SELECT id FROM (SELECT id, {column} FROM {table} ORDER BY id LIMIT 1000) AS oldest
+    WHERE {column} < clock_timestamp() - :{age})""")
+    for table, column, age in (
+        ("idempotency_keys", "created_at", "key_retention"),
+        ("rate_events", "at", "event_retention"),
+    )
+]
 _EXHAUSTED = "out of attempts and time"
 
 _FIND_EXHAUSTED = text(f"""
@@ -67,7 +80,9 @@ class Sweeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engine = db.make_engine(settings, pool_size=2)
-        self._partner = PartnerClient(settings)
+        self._partner = PartnerClient(
+            settings, partners.api_key_reader(self._engine, settings)
+        )
         after_ms = settings.job_lease_ms + settings.redispatch_after_ms
         self._limits = {
             "redispatch_after": timedelta(milliseconds=settings.redispatch_after_ms),
@@ -76,10 +91,13 @@ class Sweeper:
         }
 
     def run(self) -> None:
+        arguments = (self._settings,)
+        threading.Thread(target=canary.control_forever, args=arguments, daemon=True).start()
         threading.Thread(target=self._reconcile_forever, daemon=True).start()
         while True:
             self._each(_FIND_EXHAUSTED, self._park, step="park")
             self._each(_FIND_LOST, self._redispatch, step="redispatch")
+            self._reap()
             time.sleep(self._settings.sweep_tick_ms / 1000)
 
     def _reconcile_forever(self) -> None:
@@ -103,6 +121,18 @@ class Sweeper:
                     logs.warning("commit_outcome_unknown", step=step, resolved="next pass")
                 except Exception as error:
                     logs.exception("sweep_row_failed", error, step=step)
+
+    def _reap(self) -> None:
+        """Forget keys and counted events whose time is over; what fails is reaped another time."""
+        ages = {
+            "key_retention": timedelta(days=self._settings.idempotency_retention_days),
+            "event_retention": timedelta(days=1),
+        }
+        for statement in _REAP:
+            try:
+                db.run_transaction(self._engine, lambda c, s=statement: c.execute(s, ages))
+            except Exception as error:
+                logs.warning("sweep_failed", step="reap", error=type(error).__name__)
 
     def _redispatch(self, row: Row) -> None:
         parameters = self._limits | {"job_id": row.id}
@@ -186,7 +216,15 @@ class Sweeper:
                 return True
             if investment is not None:
                 investments.move(connection, investment.id, "REVIEW", reason=_EXHAUSTED)
-            jobs.move(connection, row.id, "REVIEW", reason=_EXHAUSTED, fence_step=1)
+            delay_ms = self._settings.review_retry_ms if investment is None else None
+            jobs.move(
+                connection,
+                row.id,
+                "REVIEW",
+                reason=_EXHAUSTED,
+                delay_ms=delay_ms,
+                fence_step=1,
+            )
             return True
 
         if db.run_transaction(self._engine, work):

@@ -7,12 +7,26 @@ found by its trace id, recovery included.
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+
+class NoSpans:
+    """What is made of a trace beside carrying it: nothing, unless `telemetry` was started."""
+
+    def current(self) -> str | None:
+        """The traceparent of the current span."""
+
+    def joined(self, traceparent: str | None) -> AbstractContextManager[None]:
+        """Spans that begin inside belong to this trace."""
+        return nullcontext()
+
+
+spans = NoSpans()
 
 
 def parse_traceparent(value: str | None) -> str | None:
@@ -24,26 +38,28 @@ def parse_traceparent(value: str | None) -> str | None:
 
 
 def current_traceparent() -> str | None:
-    return _current.get()
+    return spans.current() or _current.get()
 
 
 def trace_id() -> str | None:
     """The 32 hex digits that name the current trace."""
-    value = _current.get()
+    value = current_traceparent()
     return value[3:35] if value else None
 
 
 @contextmanager
 def traced(traceparent: str | None) -> Iterator[None]:
     """Make `traceparent` the current trace; None or an invalid value means no trace."""
-    token = _current.set(parse_traceparent(traceparent))
+    carried = parse_traceparent(traceparent)
+    token = _current.set(carried)
     try:
-        yield
+        with spans.joined(carried):
+            yield
     finally:
         _current.reset(token)
 
 
 def sql_comment() -> str:
     """The comment that ends every statement of a traced unit of work; empty without a trace."""
-    value = _current.get()
+    value = current_traceparent()
     return f" /*traceparent='{value}'*/" if value else ""

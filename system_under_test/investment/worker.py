@@ -4,22 +4,41 @@ from uuid import UUID
 
 from celery.signals import setup_logging, worker_process_init
 
-from . import broker, db, deposits, execution, jobs, logs, tracing
+from . import broker, db, deposits, dividends, execution, jobs, logs, partners, tracing
+from .jobs import Claim
 from .partner_client import PartnerClient
 from .settings import Settings
 
 
 def run_job(job_id: UUID, *, services: "WorkerServices") -> None:
-    """Claim the job and run it; a message for a job that is not due is simply dropped."""
+    """Claim the job and run it; a message for a job that is not due is simply dropped.
+
+    Whatever goes wrong, the job is given back: never Celery's to retry. When even that fails, its
+    lease ends, and the sweeper publishes it again.
+    """
     claim = jobs.claim(services.engine, job_id, settings=services.settings)
     if claim is None:
         logs.info("job_not_claimed", job_id=job_id)
-    elif claim.kind == "deposit":
-        deposits.post(services.engine, claim)
-    elif claim.kind == "execution":
-        execution.execute(services.engine, services.partner, claim, settings=services.settings)
-    else:
-        logs.warning("job_kind_unknown", job_id=job_id, kind=claim.kind)
+        return
+    try:
+        _work(claim, services)
+    except Exception as error:
+        logs.exception("job_interrupted", error, job_id=job_id)
+        reason = f"interrupted: {type(error).__name__}"
+        jobs.postpone(services.engine, claim, reason=reason, settings=services.settings)
+
+
+def _work(claim: Claim, services: "WorkerServices") -> None:
+    engine, settings = services.engine, services.settings
+    match claim.kind:
+        case "deposit":
+            deposits.post(engine, claim)
+        case "dividend":
+            dividends.pay(engine, claim, settings=settings)
+        case "execution":
+            execution.execute(engine, services.partner, claim, settings=settings)
+        case kind:
+            raise LookupError(f"no work of kind {kind} is known")
 
 
 class WorkerServices:
@@ -28,7 +47,7 @@ class WorkerServices:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.engine = db.make_engine(settings, pool_size=2)
-        self.partner = PartnerClient(settings)
+        self.partner = PartnerClient(settings, partners.api_key_reader(self.engine, settings))
 
 
 def main(settings: Settings) -> None:
@@ -41,6 +60,10 @@ def main(settings: Settings) -> None:
 
     @worker_process_init.connect(weak=False)
     def start_child(**_: object) -> None:
+        if settings.otlp_endpoint:
+            from . import telemetry
+
+            telemetry.start(settings)
         children.append(WorkerServices(settings))
 
     @app.task(name=broker.TASK, bind=True, ignore_result=True)
@@ -49,8 +72,7 @@ def main(settings: Settings) -> None:
             try:
                 run_job(UUID(job_id), services=children[-1])
             except Exception as error:
-                # Never Celery's to retry: the lease ends and the sweeper publishes the job again.
-                logs.exception("job_interrupted", error, job_id=job_id)
+                logs.exception("job_left_to_sweeper", error, job_id=job_id)
 
     arguments = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-O", "fair"]
     app.worker_main(["worker", "--pool=prefork", "-Q", broker.QUEUE, *arguments])

@@ -1,6 +1,7 @@
 """Start the partner: `python -m partner --host 127.0.0.1 --port P --journal FILE`."""
 
 import argparse
+import os
 from pathlib import Path
 
 import uvicorn
@@ -15,7 +16,11 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, required=True)
     arguments = parser.parse_args()
     uvicorn.run(
-        create_app(arguments.journal),
+        create_app(
+            arguments.journal,
+            api_key=os.environ.get("PARTNER_API_KEY", ""),
+            callback_secret=os.environ.get("PARTNER_CALLBACK_SECRET", ""),
+        ),
         host=arguments.host,
         port=arguments.port,
         timeout_keep_alive=75,

@@ -9,12 +9,21 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class Fill:
+    """How much of an order is executed, and for which fee."""
+
+    amount_minor: str
+    fee_minor: str
+
+
+@dataclass(frozen=True)
 class Order:
     order_id: str
     client_order_id: str
     account: str
     instrument: str
     amount_minor: str
+    fee_minor: str
     currency: str
     status: str
     reason: str | None
@@ -27,7 +36,7 @@ class Order:
             "account": self.account,
             "instrument": self.instrument,
             "amount_minor": self.amount_minor,
-            "fee_minor": "0",
+            "fee_minor": self.fee_minor,
             "currency": self.currency,
         }
         return values if self.reason is None else values | {"reason": self.reason}
@@ -43,6 +52,7 @@ class Book:
         self.records: list[dict[str, object]] = []
         self.orders: dict[str, Order] = {}
         self.refused_amounts: dict[str, str] = {}
+        self.fills: dict[str, Fill] = {}
         if path.exists():
             self._restore(path)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -65,6 +75,7 @@ class Book:
             account=record["account"],
             instrument=record["instrument"],
             amount_minor=record["amount_minor"],
+            fee_minor=record.get("fee_minor", "0"),
             currency=record["currency"],
             status=str(record["event"]).upper(),
             reason=record.get("reason"),
@@ -110,7 +121,8 @@ class Book:
         order_id = f"P-{len(self.orders) + 1:08d}"
         reason = self.refused_amounts.pop(request["amount_minor"], None)
         if reason is None:
-            record = self.append("executed", order_id=order_id, **fields)
+            fill = self.fills.pop(request["amount_minor"], Fill(request["amount_minor"], "0"))
+            record = self.append("executed", order_id=order_id, **fields | vars(fill))
         else:
             record = self.append("rejected", order_id=order_id, reason=reason, **fields)
         return self._book(record), True

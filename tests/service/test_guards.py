@@ -1,9 +1,18 @@
-"""The laws are in the schema: what the code must not do, PostgreSQL refuses."""
+"""The laws are in the schema: what the code must not do, PostgreSQL refuses.
 
+And the service does not run on a database that would not refuse it. What G7, G8, G9 and G12 say is
+code; the tests that hold them are named at the end.
+"""
+
+import json
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import urllib3
+
+from tests.service.scratch import Beside, Scratch
 
 pytestmark = pytest.mark.stack
 
@@ -99,6 +108,30 @@ def test_g6_one_partner_order(database, executed) -> None:
     assert "partner_orders_investment" in message
 
 
+def payout(database, executed: str) -> tuple[UUID, str]:
+    """A batch with one payout, as SQL that a test rolls back."""
+    batch = uuid4()
+    insert = f"""INSERT INTO dividend_batches
+            (id, instrument, dividend_event_id, total_minor, currency, record_at, state)
+        VALUES ('{batch}', 'FUND-G', '{batch}', 1, 'EUR', now(), 'ALLOCATED')"""
+    return batch, insert
+
+
+def test_g10_one_payout_of_a_holder(database, executed) -> None:
+    batch, insert = payout(database, executed)
+    pay = f"""INSERT INTO dividend_payouts (id, batch_id, investment_id, amount_minor, state)
+        VALUES (gen_random_uuid(), '{batch}', '{executed}', 1, 'PENDING')"""
+    message = refused(database, psycopg.errors.UniqueViolation, insert, pay, pay)
+    assert "dividend_payouts_holder" in message
+
+
+def test_g11_one_batch_of_an_event(database, executed) -> None:
+    batch, insert = payout(database, executed)
+    again = insert.replace(f"VALUES ('{batch}'", "VALUES (gen_random_uuid()")
+    message = refused(database, psycopg.errors.UniqueViolation, insert, again)
+    assert "dividend_batches_event" in message
+
+
 def test_the_ledger_keeps_the_transaction_that_wrote_it(database, executed) -> None:
     [status] = database.execute(
         """SELECT pg_xact_status(xid) FROM ledger_transactions
@@ -106,3 +139,141 @@ def test_the_ledger_keeps_the_transaction_that_wrote_it(database, executed) -> N
         (executed,),
     ).fetchone()
     assert status == "committed"
+
+
+def test_no_write_waits_for_the_row_of_a_system_account(database, executed) -> None:
+    """Client accounts have a cached balance behind a lock; those that all share have none."""
+    counts = database.execute(
+        """SELECT count(*) FILTER (WHERE left(id, 1) = 'L'), count(*) FILTER (WHERE id ~ '^[AIX]:'),
+            bool_and((left(id, 1) = 'L') = (balance_minor IS NOT NULL)) FROM ledger_accounts"""
+    ).fetchone()
+    assert counts[0] > 0
+    assert counts[2], counts
+    booked = database.execute(
+        "SELECT count(*) FROM ledger_entries WHERE account_id ~ '^[AI]:'"
+    ).fetchone()
+    assert booked[0] > 0
+
+
+# -- a database without a guard -----------------------------------------------------------------
+
+
+class Watched:
+    """A database of its own, and an API process that looks at its guards."""
+
+    def __init__(self, scratch: Scratch, url: str) -> None:
+        self.scratch, self.url = scratch, url
+
+    def ready(self) -> tuple[int, int]:
+        """The status of the page, and how many guards it misses."""
+        reply = urllib3.request("GET", f"{self.url}/readyz", retries=False)
+        return reply.status, json.loads(reply.data)["database"]["guards_lacking"]
+
+    def last_lacking(self) -> list[str]:
+        events = [json.loads(line) for line in self.scratch.log("api").splitlines()]
+        return [e["lacking"] for e in events if e["event"] == "guards_lacking"][-1]
+
+
+@pytest.fixture
+def watched(beside: Beside) -> Watched:
+    return Watched(beside.scratch, beside.url)
+
+
+def constraint(table: str, name: str) -> tuple[str, str]:
+    which = f"CONSTRAINT {table}_{name}"
+    return f"ALTER TABLE {table} DROP {which}", f"ALTER TABLE {table} ADD {which}"
+
+
+def trigger(table: str, name: str) -> tuple[str, str]:
+    which = f"TRIGGER {table}_{name}"
+    return f"ALTER TABLE {table} DISABLE {which}", f"ALTER TABLE {table} ENABLE {which}"
+
+
+TX, HELD = "ledger_transactions", "CHECK (balance_minor >= 0)"
+REPLACE_G3 = (
+    "ALTER TABLE ledger_accounts DROP CONSTRAINT ledger_accounts_no_overdraft,"
+    " ADD CONSTRAINT ledger_accounts_no_overdraft"
+)
+WEAKENED = [
+    ("G1", *constraint("idempotency_keys", "scope"), "UNIQUE (user_id, route, key)"),
+    ("G2", *constraint(TX, "natural_key"), "UNIQUE (kind, subject_id, step)"),
+    ("G2", f"DROP INDEX {TX}_one_resolution", f"CREATE UNIQUE INDEX {TX}_one_resolution ON {TX}",
+     "(subject_id) WHERE kind IN ('capture', 'release')"),
+    ("G3", *constraint("ledger_accounts", "no_overdraft"), HELD),
+    ("G3", f"{REPLACE_G3} {HELD} NOT ENFORCED", REPLACE_G3, HELD),
+    ("G3", f"{REPLACE_G3} {HELD} NOT VALID", REPLACE_G3, HELD),
+    ("G3", f"{REPLACE_G3} CHECK (balance_minor >= -100)", REPLACE_G3, HELD),
+    ("G4", *trigger(TX, "balanced"), ""),
+    ("G4", *trigger("ledger_entries", "balanced"), ""),
+    ("G4", *trigger(TX, "append_only"), ""),
+    ("G4", *trigger("ledger_entries", "append_only"), ""),
+    ("G5", *trigger("investments", "transition"), ""),
+    ("G5", *trigger("jobs", "transition"), ""),
+    ("G6", *constraint("partner_orders", "investment"), "UNIQUE (investment_id)"),
+    ("G6", *constraint("partner_orders", "client_order_id"), "UNIQUE (client_order_id)"),
+    ("G10", *constraint("dividend_payouts", "holder"), "UNIQUE (batch_id, investment_id)"),
+    ("G11", *constraint("dividend_batches", "event"),
+     "UNIQUE (instrument, dividend_event_id)"),
+    ("least privilege", "GRANT UPDATE (amount_minor) ON ledger_entries TO investment_app",
+     "REVOKE UPDATE (amount_minor) ON ledger_entries FROM investment_app", ""),
+    ("least privilege", "GRANT DELETE ON ledger_transactions TO investment_app",
+     "REVOKE DELETE ON ledger_transactions FROM investment_app", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("guard", "weaken", "restore", "law"), WEAKENED, ids=[w[1][:60] for w in WEAKENED]
+)
+def test_a_guard_that_is_gone_is_noticed(
+    watched: Watched, guard: str, weaken: str, restore: str, law: str
+) -> None:
+    assert watched.ready() == (200, 0)
+    with watched.scratch.connect() as owner:
+        owner.execute(weaken)
+        try:
+            assert watched.ready() == (503, 1)
+            [lacking] = watched.last_lacking()
+            assert lacking.startswith(guard)
+        finally:
+            owner.execute(f"{restore} {law}")
+    assert watched.ready() == (200, 0)
+
+
+def test_without_a_guard_nothing_is_written_and_no_process_starts(
+    watched: Watched, connect
+) -> None:  # noqa: ANN001
+    service = connect([watched.url], watched.scratch.environment["INVESTMENT_ADMIN_TOKEN"])
+    weaken, restore = trigger("ledger_entries", "balanced")
+    body = {"currency": "EUR", "token": "t" * 40}
+    with watched.scratch.connect() as owner:
+        owner.execute(weaken)
+        try:
+            assert watched.ready()[0] == 503
+            refusal = service.send("POST", "/api/v1/investment/users", body)
+            assert (refusal.status, refusal.document["code"]) == (503, "unavailable")
+            for process in ("worker", "relay", "sweeper"):
+                ended = watched.scratch.run(process, owner=False)
+                assert ended.returncode != 0
+                for part in ("lacks a guard", "G4", "investment_app", "docs/recovery/database.md"):
+                    assert part in ended.stderr, f"{process}: {ended.stderr}"
+        finally:
+            owner.execute(restore)
+    # The write itself looks again.
+    assert service.send("POST", "/api/v1/investment/users", body).status == 201
+
+
+HELD_BY_CODE = {
+    "G7": "tests/service/test_partner_outage.py::"
+    "test_at_the_horizon_a_person_is_asked_and_the_partners_return_still_ends_it",
+    "G8": "tests/service/test_processes_die.py::test_a_worker_that_lost_its_lease_writes_nothing",
+    "G9": "tests/service/test_partner_outage.py::"
+    "test_a_lost_message_is_sent_again_while_the_partner_hangs",
+    "G12": "tests/service/test_one_lost_reply.py::"
+    "test_an_order_whose_reply_is_lost_is_executed_once",
+}
+
+
+@pytest.mark.parametrize("guard", HELD_BY_CODE)
+def test_what_is_code_is_held_by_a_test(guard: str) -> None:
+    name, _, test = HELD_BY_CODE[guard].partition("::")
+    assert f"def {test}(" in (Path(__file__).parents[2] / name).read_text()

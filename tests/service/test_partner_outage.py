@@ -115,11 +115,15 @@ def own(stack, connect, tmp_path_factory) -> Iterator[OwnService]:  # noqa: ANN0
     of = conninfo_to_dict(dsn)
     redis_address = stack.stack.proxies.listening()["worker-redis"]
     partner_port, api_port = free_port(), free_port()
-    environment = os.environ | SETTINGS | {
+
+    def url_of(role: str) -> str:
+        address = f"{of['host']}:{of['port']}/{name}"
+        return f"postgresql+psycopg://{role}:{of['password']}@{address}"
+
+    environment = os.environ | SETTINGS | dict(stack.stack.secrets) | {
         "PYTHONPATH": str(SOURCE),
         "INVESTMENT_ADMIN_TOKEN": admin_token,
-        "INVESTMENT_DATABASE_URL": f"postgresql+psycopg://{of['user']}:{of['password']}"
-        f"@{of['host']}:{of['port']}/{name}",
+        "INVESTMENT_DATABASE_URL": url_of("investment_app"),
         "INVESTMENT_REDIS_URL": f"redis://{redis_address}/5",
         "INVESTMENT_PARTNER_URL": f"http://127.0.0.1:{partner_port}",
     }  # fmt: skip
@@ -141,7 +145,12 @@ def own(stack, connect, tmp_path_factory) -> Iterator[OwnService]:  # noqa: ANN0
         server.execute(f"CREATE DATABASE {name}")
         try:
             prepare = [sys.executable, "-m", "investment", "prepare"]
-            subprocess.run(prepare, env=environment, check=True, timeout=60, capture_output=True)
+            as_owner = environment | {
+                "INVESTMENT_DATABASE_URL": url_of(of["user"]),
+                "INVESTMENT_APP_PASSWORD": of["password"],
+                "INVESTMENT_INITIAL_FLAGS": "on",
+            }
+            subprocess.run(prepare, env=as_owner, check=True, timeout=60, capture_output=True)
             with contextlib.ExitStack() as running:
                 running.enter_context(start("investment", "api", "--port", str(api_port)))
                 for process in ("worker", "relay", "sweeper"):
@@ -211,8 +220,9 @@ def test_at_the_horizon_a_person_is_asked_and_the_partners_return_still_ends_it(
 
 
 def test_a_lost_message_is_sent_again_while_the_partner_hangs(own) -> None:  # noqa: ANN001
-    user = own.service.user(1_000)
-    started = [own.service.execute(user, own.service.investment(user, 10)) for _ in range(8)]
+    user, other = own.service.user(1_000), own.service.user(1_000)
+    owners = [user, other] * 4
+    started = [own.service.execute(one, own.service.investment(one, 10)) for one in owners]
     job_ids = [reply.document["job_id"] for reply in started]
     put_off = "UPDATE jobs SET next_run_at = now() + interval '1 hour' WHERE state = 'WAITING'"
     count = "SELECT count(*) FROM jobs WHERE id = ANY(%s) AND next_run_at > now() + interval '1 m'"
@@ -243,17 +253,18 @@ def test_a_lost_message_is_sent_again_while_the_partner_hangs(own) -> None:  # n
 
 def lose_a_message(own, user) -> Callable[[], bool]:  # noqa: ANN001
     """A deposit that was accepted and published, and of which Redis knows nothing."""
-    reference, job_id = str(uuid4()), uuid4()
+    deposit_id, job_id = str(uuid4()), uuid4()
     with own.database.transaction():
         own.database.execute(
-            "INSERT INTO deposits (id, reference, user_id, amount_minor, currency)"
-            " VALUES (%s, %s, %s, 1, 'EUR')",
-            (reference, reference, user.user_id),
+            "INSERT INTO deposits"
+            " (id, reference_token, reference_index, user_id, amount_minor, currency)"
+            " VALUES (%s, gen_random_uuid(), %s, %s, 1, 'EUR')",
+            (deposit_id, secrets.token_bytes(32), user.user_id),
         )
         own.database.execute(
             "INSERT INTO jobs (id, kind, subject_id, user_id, state)"
             " VALUES (%s, 'deposit', %s, %s, 'PENDING')",
-            (job_id, reference, user.user_id),
+            (job_id, deposit_id, user.user_id),
         )
         own.database.execute(
             "INSERT INTO outbox (id, job_id, status, published_at)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fault_injection.proxy import chance
 from fault_injection.proxy.errors import ApiError, bad_body
@@ -12,22 +12,45 @@ from fault_injection.proxy.toxics.message import MESSAGE_TOXICS, MessageToxic
 from fault_injection.proxy.toxics.stages import STAGES
 
 INT64 = range(-(2**63), 2**63)
+# Ours, for every byte toxic: shown only when given, so that answers stay Toxiproxy's.
+COMMON = ("seed", "connections", "every")
+STREAMS = ("upstream", "downstream", "both")
 
 
 @dataclass(slots=True)
 class Toxic:
-    """A byte toxic as the API shows it; its stages read `attributes` while they work."""
+    """A byte toxic as the API shows it; its stages read `attributes` while they work.
+
+    `since` is how many connections its proxy had accepted before.
+    """
 
     name: str
     type: str
     stream: str
     toxicity: float
     attributes: dict[str, object]
-    seed: int = field(default=chance.DEFAULT_SEED)
+    default_seed: int
+    since: int
 
     @property
     def direction(self) -> str:
         return self.stream.lower()
+
+    @property
+    def seed(self) -> int:
+        return int(self.attributes.get("seed", self.default_seed))
+
+    def works_on(self, stream: str) -> bool:
+        return self.direction in (stream, "both")
+
+    def chooses(self, connection: int) -> bool:
+        """Whether `connections` (the first so many) and `every` (every so many) mean this one."""
+        first, every = self.attributes.get("connections", 0), self.attributes.get("every", 0)
+        ordinal = connection - self.since
+        if first or every:
+            within = ordinal >= 1 and (not first or ordinal <= first)
+            return within and (not every or ordinal % every == 0)
+        return True
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -39,13 +62,19 @@ class Toxic:
         }
 
 
-def _text(body: Mapping[str, object], key: str, default: str) -> str:
+def text_field(body: Mapping[str, object], key: str, where: str) -> str | None:
+    """A text of a body; lone surrogates, which are no text, become U+FFFD as in Go."""
     value = body.get(key)
     if value is None:
-        return default
+        return None
     if not isinstance(value, str):
-        raise bad_body(f"json: cannot unmarshal {go_type(value)} into field {key} of type string")
-    return value
+        raise bad_body(f"json: cannot unmarshal {go_type(value)} into {where} of type string")
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _text(body: Mapping[str, object], key: str, default: str) -> str:
+    value = text_field(body, key, f"Go struct field ToxicWrapper.{key}")
+    return default if value is None else value
 
 
 def go_type(value: object) -> str:
@@ -95,18 +124,23 @@ def _given_attributes(body: Mapping[str, object]) -> dict[str, object]:
 def _stage_attributes(
     type_: str, current: Mapping[str, object], given: Mapping[str, object]
 ) -> dict[str, object]:
-    names = (*STAGES[type_].attributes, "seed")
+    names = (*STAGES[type_].attributes, *COMMON)
     changed = {name: _integer(type_, name, given[name]) for name in names if name in given}
+    for name in ("connections", "every"):
+        if changed.get(name, 0) < 0:
+            raise ApiError(400, f"attribute {name} of {type_} is too small: {changed[name]}")
     return {**current, **changed}
 
 
-def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic | MessageToxic:
+def create_toxic(
+    body: Mapping[str, object], *, taken: set[str], seed: int | None = None, since: int = 0
+) -> Toxic | MessageToxic:
     """Validates the body of a toxic's creation in the order in which Toxiproxy does."""
     stream = _text(body, "stream", "downstream")
     type_ = _text(body, "type", "")
     toxicity = _toxicity(body, 1.0)
     name = _text(body, "name", "") or f"{type_}_{stream}"
-    if stream.lower() not in ("upstream", "downstream"):
+    if stream.lower() not in STREAMS:
         raise ApiError(400, "stream was invalid, can be either upstream or downstream")
     if type_ not in STAGES and type_ not in MESSAGE_TOXICS:
         raise ApiError(400, "invalid toxic type")
@@ -114,10 +148,11 @@ def create_toxic(body: Mapping[str, object], *, taken: set[str]) -> Toxic | Mess
         raise ApiError(409, "toxic already exists")
     given = _given_attributes(body)
     if type_ in MESSAGE_TOXICS:
-        return MESSAGE_TOXICS[type_](name, stream, toxicity, given)
+        seeded = {} if seed is None else {"seed": seed}
+        return MESSAGE_TOXICS[type_](name, stream, toxicity, seeded | given)
     attributes = _stage_attributes(type_, dict.fromkeys(STAGES[type_].attributes, 0), given)
-    seed = attributes.get("seed", chance.DEFAULT_SEED)
-    return Toxic(name, type_, stream, toxicity, attributes, seed)
+    default = chance.DEFAULT_SEED if seed is None else seed
+    return Toxic(name, type_, stream, toxicity, attributes, default, since)
 
 
 def update_toxic(toxic: Toxic | MessageToxic, body: Mapping[str, object]) -> None:

@@ -7,6 +7,7 @@ toxic was updated) releases what it holds; removing it flushes everything in ord
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from fault_injection.proxy import chance, clock
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from fault_injection.proxy.link import Link
     from fault_injection.proxy.toxics.model import Toxic
 
+# What a queued chunk costs beyond its bytes, so that tiny chunks are bounded, too.
+CHUNK_OVERHEAD = 256
 # A day: attribute values beyond it mean "for ever" and must not overflow a timer.
 MAX_DELAY_S = 86_400.0
 
@@ -36,8 +39,16 @@ class Stage:
         self.next: Stage | None = None
         self.ended = False
         self.alarm: clock.Alarm | None = None
-        self.random = chance.generator(toxic.seed, link.connection_number, link.stream)
-        self.active = self.random.random() < toxic.toxicity
+        self.seed: int | None = None
+        self.active = self.roll()
+
+    def roll(self) -> bool:
+        """Whether the toxic works on this connection: it is meant, and the dice say so."""
+        toxic, number = self.toxic, self.link.connection_number
+        if toxic.seed != self.seed:
+            self.seed = toxic.seed
+            self.random = chance.generator(toxic.seed, number, self.link.stream, toxic.name)
+        return self.random.random() < toxic.toxicity and toxic.chooses(number)
 
     def value(self, name: str) -> int:
         return int(self.toxic.attributes[name])
@@ -69,7 +80,7 @@ class Stage:
     def restart(self) -> None:
         """Takes the toxic's new attributes over; the dice are thrown again."""
         self.interrupt()
-        self.active = self.random.random() < self.toxic.toxicity
+        self.active = self.roll()
         if not self.ended:
             self.start()
 
@@ -121,23 +132,31 @@ class QueueStage(Stage):
 
     def __init__(self, toxic: Toxic, link: Link) -> None:
         super().__init__(toxic, link)
-        self.queue: deque[tuple[bytes, float]] = deque()
+        self.queue: deque[tuple[memoryview, float]] = deque()
         self.ending = False
 
-    def on_data(self, data: bytes, at_s: float) -> None:
-        self.queue.append((data, at_s))
-        self.link.hold(len(data))
+    def on_data(self, data: bytes | memoryview, at_s: float) -> None:
+        self.queue.append((memoryview(data), at_s))
+        self.link.hold(len(data) + CHUNK_OVERHEAD)
         if self.alarm is None:
             self.advance()
 
     def on_end(self) -> None:
         self.ending = True
-        if not self.queue:
-            self.close()
+        self.finish_if_drained()
 
-    def emit(self, data: bytes, at_s: float) -> None:
-        self.link.release(len(data))
-        self.next.feed(data, at_s)
+    def pass_on(self, size: int) -> None:
+        """Passes on so many bytes of the head chunk."""
+        data, at_s = self.queue.popleft()
+        if size < len(data):
+            self.queue.appendleft((data[size:], at_s))
+            self.link.release(size)
+        else:
+            self.link.release(len(data) + CHUNK_OVERHEAD)
+        self.next.feed(data[:size], at_s)
+
+    def pass_head(self) -> None:
+        self.pass_on(len(self.queue[0][0]))
 
     def finish_if_drained(self) -> None:
         if self.ending and not self.queue and not self.ended:
@@ -146,7 +165,7 @@ class QueueStage(Stage):
     def flush(self) -> None:
         self.cancel()
         while self.queue:
-            self.emit(*self.queue.popleft())
+            self.pass_head()
         self.finish_if_drained()
 
     def interrupt(self) -> None:
@@ -175,29 +194,26 @@ class Latency(QueueStage):
 
     def advance(self) -> None:
         while self.queue:
-            data, at_s = self.queue.popleft()
+            data, at_s = self.queue[0]
             due_s = at_s + self.delay_s()
             # The moved time stamp makes a second latency toxic add to this one.
-            self.queue.appendleft((data, due_s))
+            self.queue[0] = (data, due_s)
             if due_s > clock.monotonic_s():
                 self.wake_at(due_s)
                 return
-            self.on_alarm_emit()
+            self.pass_head()
         self.finish_if_drained()
 
-    def on_alarm_emit(self) -> None:
-        self.emit(*self.queue.popleft())
-
     def on_alarm(self) -> None:
-        self.on_alarm_emit()
+        self.pass_head()
         self.advance()
 
     def restart(self) -> None:
         """Only the chunk whose turn it was is released; later ones wait by the new values."""
         self.cancel()
         if self.queue:
-            self.on_alarm_emit()
-        self.active = self.random.random() < self.toxic.toxicity
+            self.pass_head()
+        self.active = self.roll()
         if self.active:
             self.advance()
         else:
@@ -215,6 +231,7 @@ class Bandwidth(QueueStage):
         super().__init__(toxic, link)
         self.debt_s = 0.0
         self.slept_from_s = 0.0
+        self.slice = 0
 
     def start(self) -> None:
         self.debt_s = 0.0
@@ -223,34 +240,30 @@ class Bandwidth(QueueStage):
 
     def restart(self) -> None:
         self.cancel()
-        self.active = self.random.random() < self.toxic.toxicity
+        self.active = self.roll()
         if self.active:
             self.start()
         else:
             self.flush()
 
     def advance(self) -> None:
-        """Starts waiting for the head chunk (or its first slice)."""
+        """Starts waiting for the head chunk (or its next slice)."""
         rate = self.value("rate")
         if rate <= 0:
             return
         while self.queue:
-            data, at_s = self.queue[0]
-            if len(data) > rate * self.SLICE_MS:
-                self.queue[0] = (data[: rate * self.SLICE_MS], at_s)
-                self.queue.insert(1, (data[rate * self.SLICE_MS :], at_s))
-                data = self.queue[0][0]
-            self.debt_s += len(data) / (rate * 1000)
+            self.slice = min(len(self.queue[0][0]), rate * self.SLICE_MS)
+            self.debt_s += self.slice / (rate * 1000)
             if self.debt_s > 0:
                 self.slept_from_s = clock.monotonic_s()
                 self.wake_in(min(self.debt_s, MAX_DELAY_S))
                 return
-            self.emit(*self.queue.popleft())
+            self.pass_on(self.slice)
         self.finish_if_drained()
 
     def on_alarm(self) -> None:
         self.debt_s -= clock.monotonic_s() - self.slept_from_s
-        self.emit(*self.queue.popleft())
+        self.pass_on(self.slice)
         self.advance()
 
 
@@ -259,44 +272,62 @@ class Slicer(QueueStage):
 
     type = "slicer"
     attributes = ("average_size", "size_variation", "delay")
+    # Then other connections get a turn.
+    PIECES_AT_ONCE = 256
+    FULL_RETRY_S = 0.002
 
-    def cuts(self, size: int) -> list[int]:
+    def __init__(self, toxic: Toxic, link: Link) -> None:
+        super().__init__(toxic, link)
+        self.sizes: Iterator[int] | None = None
+        self.queued = 0
+
+    def on_data(self, data: bytes | memoryview, at_s: float) -> None:
+        self.queued += len(data)
+        super().on_data(data, at_s)
+
+    def pass_on(self, size: int) -> None:
+        self.queued -= size
+        super().pass_on(size)
+
+    def full_ahead(self) -> bool:
+        """Whether what follows has no room: many small pieces cost more than the bytes."""
+        ahead = self.link.held - self.queued
+        return self.link.sink_full or ahead > 2 * self.link.held_limit
+
+    def cuts(self, size: int) -> Iterator[int]:
         """Sizes of the pieces of a chunk: halves, moved by chance, until small enough."""
         average = self.value("average_size")
-        if average <= 0:
-            return [size]
         variation = min(max(self.value("size_variation"), 0), average - 1)
-        pieces: list[int] = []
         todo = [size]
         while todo:
             piece = todo.pop()
-            if piece <= 1 or piece - average <= variation:
-                pieces.append(piece)
+            if average <= 0 or piece <= 1 or piece - average <= variation:
+                yield piece
                 continue
             middle = piece // 2
             if variation:
                 middle += self.random.randrange(-variation, variation)
             middle = min(max(middle, 1), piece - 1)
             todo += [piece - middle, middle]
-        return pieces
-
-    def on_data(self, data: bytes, at_s: float) -> None:
-        start = 0
-        for size in self.cuts(len(data)):
-            self.queue.append((data[start : start + size], at_s))
-            start += size
-        self.link.hold(len(data))
-        if self.alarm is None:
-            self.advance()
 
     def advance(self) -> None:
+        if self.full_ahead():
+            self.wake_in(self.FULL_RETRY_S)
+            return
         delay_s = seconds_of(self.value("delay"), 1_000_000)
-        while self.queue:
-            self.emit(*self.queue.popleft())
-            if delay_s > 0:
-                self.wake_in(delay_s)
-                return
-        self.finish_if_drained()
+        at_once = 1 if delay_s > 0 else self.PIECES_AT_ONCE
+        for _ in range(at_once):
+            if not self.queue:
+                break
+            size = next(self.sizes, 0) if self.sizes is not None else 0
+            if not size:
+                self.sizes = self.cuts(len(self.queue[0][0]))
+                size = next(self.sizes)
+            self.pass_on(size)
+        if self.queue or delay_s > 0:
+            self.wake_in(delay_s)
+        else:
+            self.finish_if_drained()
 
     def on_end(self) -> None:
         self.ending = True
@@ -304,4 +335,11 @@ class Slicer(QueueStage):
             self.finish_if_drained()
 
     def on_alarm(self) -> None:
-        self.advance()
+        if self.queue:
+            self.advance()
+        else:
+            self.finish_if_drained()
+
+    def flush(self) -> None:
+        self.sizes = None
+        super().flush()

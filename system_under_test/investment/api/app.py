@@ -11,62 +11,79 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import db, logs, tracing
 from ..errors import Problem, retry_later
-from ..idempotency import AnswerCache, canonical_json
+from ..guards import Watch
+from ..idempotency import AnswerCache
+from ..metrics import Metrics
+from ..paths import PREFIX
 from ..settings import Settings
-from . import investments, operations, users
-from .context import Services
+from ..vault import vault_of
+from . import admin, callbacks, dividends, flags, investments, operations, users
+from .context import Services, problem_response
 from .document import PROBLEM_RESPONSES, document
+from .intake import IntakeMiddleware
+from .models import Body
 
 # Classes of SQLSTATE that no waiting heals: bad data, broken constraint, bad statement.
 _FAULTS_OF_OURS = ("22", "23", "42")
 
 
 class TraceMiddleware:
-    """Plain ASGI: makes the caller's trace current and logs each request once."""
+    """Plain ASGI: makes the caller's trace current; logs and counts each request once."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, replayed = time.perf_counter(), 500, False
 
         async def observe(message: Message) -> None:
-            nonlocal status
+            nonlocal status, replayed
             if message["type"] == "http.response.start":
                 status = message["status"]
+                replayed = "idempotent-replayed" in Headers(raw=message["headers"])
             await send(message)
 
         with tracing.traced(Headers(scope=scope).get("traceparent")):
             try:
                 await self._app(scope, receive, observe)
             finally:
-                milliseconds = round((time.perf_counter() - started) * 1000, 1)
+                seconds = time.perf_counter() - started
+                self._metrics.observe(
+                    method=scope["method"],
+                    route=getattr(scope.get("route"), "path", "none"),
+                    status=status,
+                    seconds=seconds,
+                    replayed=replayed,
+                )
                 logs.info(
                     "request",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
-                    duration_ms=milliseconds,
+                    duration_ms=round(seconds * 1000, 1),
                 )
 
 
 def _problem_response(_request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    return Response(
-        canonical_json(problem.document()),
-        problem.status,
-        problem.headers,
-        media_type="application/problem+json",
-    )
+    return problem_response(problem)
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    """Where it is, as far as we know the names: an unknown one may be a secret in a wrong place."""
+    if location[0] != "body":
+        return ".".join(str(part) for part in location)
+    fields = {name for model in Body.__subclasses__() for name in model.model_fields}
+    return ".".join(["body", *(str(part) for part in location[1:2] if part in fields)])
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"at": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+        {"at": _known(item["loc"]), "message": item["msg"]}
         for item in error.errors()
     ]
     unreadable = any(item["type"] == "json_invalid" for item in error.errors())
@@ -108,12 +125,29 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/v1/investment/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # Spans of requests, if there is a provider of spans; not of what operators look at.
+        telemetry={"operation_spans": False, "exclude": lambda s: not s["path"].startswith(PREFIX)},
     )
-    app.state.services = Services(settings, db.make_engine(settings), AnswerCache(settings))
-    for router in (users.router, investments.router, operations.router):
+    cache, probe = AnswerCache(settings), db.make_probe(settings)
+    watch = Watch(probe)
+    metrics = Metrics(probe, watch, cache.ping)
+    app.state.services = Services(
+        settings, db.make_engine(settings), cache, vault_of(settings), watch, metrics
+    )
+    for router in (
+        users.router,
+        investments.router,
+        dividends.router,
+        callbacks.router,
+        flags.router,
+        admin.router,
+        operations.router,
+    ):
         app.include_router(router, responses=PROBLEM_RESPONSES)
     document(app)
-    app.add_middleware(TraceMiddleware)
+    app.add_middleware(flags.SampleMiddleware, settings=settings)
+    app.add_middleware(IntakeMiddleware)
+    app.add_middleware(TraceMiddleware, metrics=metrics)
     app.add_exception_handler(Problem, _problem_response)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,17 +1,23 @@
 """What every endpoint shares: who asks, reads, and writes under an idempotency key."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from uuid import UUID
 
 from fastapi import Request, Response
 from sqlalchemy import Connection, Engine
 
-from .. import auth, db, idempotency
+from .. import auth, db, idempotency, limits
 from ..auth import Principal
-from ..errors import retry_later
+from ..errors import Problem, retry_later
+from ..guards import Watch
 from ..idempotency import Answer, AnswerCache, CacheUnavailable, Scope
+from ..limits import Action, Limited
+from ..metrics import Metrics
 from ..settings import Settings
+from ..vault import Vault
 
 T = TypeVar("T")
 
@@ -23,6 +29,9 @@ class Services:
     settings: Settings
     engine: Engine
     cache: AnswerCache
+    vault: Vault
+    watch: Watch
+    metrics: Metrics
 
 
 def services_of(request: Request) -> Services:
@@ -39,35 +48,71 @@ def read(request: Request, query: Callable[[Connection, Principal], T]) -> T:
     return db.run_read(services_of(request).engine, authenticated)
 
 
-def scope_of(request: Request, payload: dict[str, str]) -> Scope:
+def scope_of(request: Request, payload: Mapping[str, object]) -> Scope:
     """The request's identity. The route is the path itself: a key belongs to one resource."""
     token = auth.bearer_token(request.headers.get("authorization"))
     return Scope(
         token_hash=auth.hash_token(token),
         route=f"{request.method} {request.url.path}",
         key=idempotency.parse_key(request.headers.getlist("idempotency-key")),
-        fingerprint=idempotency.fingerprint(payload),
+        fingerprint=idempotency.fingerprint(payload, settings=services_of(request).settings),
     )
 
 
 def write(
-    request: Request, scope: Scope, work: Callable[[Connection, Principal], Answer]
+    request: Request,
+    scope: Scope,
+    work: Callable[[Connection, Principal], Answer],
+    *,
+    action: Action,
+    counted: UUID | None = None,
 ) -> Answer:
-    """Authenticate, claim the key, do the work and keep the answer: one transaction.
+    """Authenticate, claim the key, do the work, count it and keep the answer: one transaction.
 
-    Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says. A
-    COMMIT whose outcome is unknown is resolved by reading the key back: its answer is the answer,
-    and without one the caller is told to send the key again.
+    An accepted answer is counted for the user `counted`, who is the caller if nobody is named.
+    Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says.
     """
     services = services_of(request)
+    services.watch.require()
     try:
-        cached, cache_answers = services.cache.get(scope), True
+        (cached, limited), cache_answers = services.cache.look_up(scope, action, counted), True
     except CacheUnavailable:
-        cached, cache_answers = None, False
+        cached, limited, cache_answers = None, False, False
     if cached is not None:
         db.run_read(services.engine, lambda c: auth.authenticate(c, scope.token_hash))
         return cached
 
+    def replay_or_refuse(connection: Connection) -> Answer | None:
+        principal = auth.authenticate(connection, scope.token_hash)
+        found = idempotency.find_answer(connection, scope, claim_id=None)
+        if found is None:
+            user_id = counted or principal.user_id
+            limits.check(connection, user_id, action, settings=services.settings)
+        return found
+
+    if limited and (replay := db.run_read(services.engine, replay_or_refuse)) is not None:
+        return replay
+    try:
+        answer = _commit(services, scope, work, action=action, counted=counted)
+    except Limited as refusal:
+        if cache_answers:
+            services.cache.put_limited(scope, action, counted, wait_s=refusal.wait_s)
+        raise
+    if cache_answers:
+        services.cache.put(scope, answer)
+    return answer
+
+
+def _commit(
+    services: Services,
+    scope: Scope,
+    work: Callable[[Connection, Principal], Answer],
+    *,
+    action: Action,
+    counted: UUID | None,
+) -> Answer:
+    """The transaction of a write. A COMMIT whose outcome is unknown is resolved by reading the key
+    back: its answer is the answer, and without one the caller is told to send the key again."""
     claim_id: int | None = None
 
     def transaction(connection: Connection) -> Answer:
@@ -78,6 +123,9 @@ def write(
             return claimed
         claim_id = claimed
         answer = work(connection, principal)
+        if answer.status < 300:
+            user_id = counted or principal.user_id
+            limits.count(connection, user_id, action, settings=services.settings)
         idempotency.store(connection, claimed, answer)
         return answer
 
@@ -85,14 +133,18 @@ def write(
         return idempotency.find_answer(connection, scope, claim_id=claim_id)
 
     try:
-        answer = db.run_with_read_back(services.engine, transaction, read_back=find, step="api")
+        return db.run_with_read_back(services.engine, transaction, read_back=find, step="api")
     except (db.NotCommitted, db.CommitOutcomeUnknown):
         raise retry_later(
             "outcome-unknown", "The database was lost during the commit: send the key again."
         ) from None
-    if cache_answers:
-        services.cache.put(scope, answer)
-    return answer
+
+
+def problem_response(problem: Problem) -> Response:
+    content = json.dumps(problem.document(), separators=(",", ":"))
+    return Response(
+        content, problem.status, problem.headers, media_type="application/problem+json"
+    )
 
 
 def respond(answer: Answer) -> Response:

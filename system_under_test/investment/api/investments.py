@@ -1,5 +1,6 @@
 """Investments and the jobs that execute them."""
 
+import json
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -9,17 +10,21 @@ from .. import investments
 from ..auth import Principal
 from ..errors import Problem
 from ..idempotency import Answer
+from ..limits import Action
 from ..money import parse_amount_minor
 from ..paths import PREFIX
-from .context import read, respond, scope_of, write
-from .models import NewInvestment
+from ..vault import METADATA, Place
+from .answers import Accepted, Investment, Job
+from .context import read, respond, scope_of, services_of, write
+from .models import NewInvestment, Nothing
 
 router = APIRouter(prefix=PREFIX)
 
 _FIND_INVESTMENT = text("""
 SELECT i.id, i.user_id, i.amount_minor, i.currency, i.instrument, i.state, i.executed_minor,
-    j.id AS job_id
+    j.id AS job_id, i.metadata_token, v.sealed AS metadata_sealed
 FROM investments i
+LEFT JOIN token_vault v ON v.token = i.metadata_token AND i.user_id = :caller_id
 LEFT JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
 WHERE i.id = :id AND (:is_admin OR i.user_id = :caller_id)""")
 _FIND_JOB = text("""
@@ -38,7 +43,7 @@ def _find_own(request: Request, statement: TextClause, resource_id: UUID, *, wha
     return row
 
 
-@router.post("/investments", status_code=201, tags=["investments"])
+@router.post("/investments", status_code=201, response_model=Investment, tags=["investments"])
 def create_investment(request: Request, body: NewInvestment) -> Response:
     """Create an investment for the caller; no money moves yet."""
     scope = scope_of(request, body.fields())
@@ -50,16 +55,26 @@ def create_investment(request: Request, body: NewInvestment) -> Response:
             amount_minor=parse_amount_minor(body.amount_minor),
             currency=body.currency,
             instrument=body.instrument,
+            metadata=body.metadata_json(),
             key=scope.key,
+            vault=services_of(request).vault,
         )
 
-    return respond(write(request, scope, work))
+    return respond(write(request, scope, work, action=Action.CREATE_INVESTMENT))
 
 
-@router.get("/investments/{investment_id}", tags=["investments"])
-def get_investment(request: Request, investment_id: UUID) -> dict[str, str | None]:
-    """The investment and its state."""
+@router.get(
+    "/investments/{investment_id}", response_model=Investment, tags=["investments"]
+)
+def get_investment(
+    request: Request, investment_id: UUID
+) -> dict[str, str | dict[str, str] | None]:
+    """The investment and its state; its metadata are shown to the owner alone."""
     row = _find_own(request, _FIND_INVESTMENT, investment_id, what="investment")
+    metadata = None
+    if row.metadata_sealed is not None:
+        place = Place(METADATA, row.metadata_token, str(row.id))
+        metadata = json.loads(services_of(request).vault.open(row.metadata_sealed, place))
     return {
         "investment_id": str(row.id),
         "user_id": str(row.user_id),
@@ -68,31 +83,45 @@ def get_investment(request: Request, investment_id: UUID) -> dict[str, str | Non
         "instrument": row.instrument,
         "state": row.state,
         "executed_minor": None if row.executed_minor is None else str(row.executed_minor),
+        "metadata": metadata,
         "job_id": None if row.job_id is None else str(row.job_id),
     }
 
 
-@router.post("/investments/{investment_id}/execute", status_code=202, tags=["investments"])
-def execute_investment(request: Request, investment_id: UUID) -> Response:
+@router.post(
+    "/investments/{investment_id}/execute",
+    status_code=202,
+    response_model=Accepted,
+    tags=["investments"],
+)
+def execute_investment(
+    request: Request, investment_id: UUID, _body: Nothing | None = None
+) -> Response:
     """Accept the execution: the money is held, a worker places the order."""
 
     def work(connection: Connection, principal: Principal) -> Answer:
         return investments.accept(connection, principal, investment_id)
 
-    return respond(write(request, scope_of(request, {}), work))
+    scope = scope_of(request, {})
+    return respond(write(request, scope, work, action=Action.EXECUTE_INVESTMENT))
 
 
-@router.post("/investments/{investment_id}/cancel", tags=["investments"])
-def cancel_investment(request: Request, investment_id: UUID) -> Response:
+@router.post(
+    "/investments/{investment_id}/cancel", response_model=Investment, tags=["investments"]
+)
+def cancel_investment(
+    request: Request, investment_id: UUID, _body: Nothing | None = None
+) -> Response:
     """Cancel an investment that no partner can have seen."""
 
     def work(connection: Connection, principal: Principal) -> Answer:
         return investments.cancel(connection, principal, investment_id)
 
-    return respond(write(request, scope_of(request, {}), work))
+    scope = scope_of(request, {})
+    return respond(write(request, scope, work, action=Action.CANCEL_INVESTMENT))
 
 
-@router.get("/jobs/{job_id}", tags=["jobs"])
+@router.get("/jobs/{job_id}", response_model=Job, tags=["jobs"])
 def get_job(request: Request, job_id: UUID) -> dict[str, str | int | None]:
     """The job's state, from its row in the database."""
     row = _find_own(request, _FIND_JOB, job_id, what="job")

@@ -1,6 +1,7 @@
 """Request bodies: strict, closed, bounded."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -46,19 +47,36 @@ Token = Annotated[
     ),
 ]
 
+AccountNumber = Annotated[
+    str, Field(pattern=r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}$", description="The client's IBAN.")
+]
+Metadata = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
+        Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{0,200}$")],
+    ],
+    Field(max_length=16, description="The client's own notes; nobody else sees them."),
+]
+
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, object]:
         """The business fields that make a payload the same payload."""
-        return {name: str(value) for name, value in self if value is not None}
+        kept = {name: value for name, value in self if value is not None}
+        return {n: v if isinstance(v, dict) else str(v) for n, v in kept.items()}
+
+
+class Nothing(Body):
+    """An empty object, or no body at all."""
 
 
 class NewUser(Body):
     user_id: UUID | None = Field(default=None, strict=False)
     currency: Currency = "EUR"
     token: Token
+    account_number: AccountNumber | None = None
 
 
 class NewDeposit(Body):
@@ -67,7 +85,40 @@ class NewDeposit(Body):
     reference: Reference
 
 
+class NewDividend(Body):
+    dividend_event_id: Reference
+    total_minor: AmountMinor
+    currency: Currency
+
+
 class NewInvestment(Body):
     amount_minor: AmountMinor
     currency: Currency
     instrument: Instrument
+    metadata: Metadata | None = None
+
+    def metadata_json(self) -> str | None:
+        return None if self.metadata is None else json.dumps(self.metadata, sort_keys=True)
+
+
+Reason = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\x00-\x1f\x7f]*$",
+        max_length=200,
+        description="Why; kept in the audit trail.",
+        examples=["released to everybody"],
+    ),
+]
+
+
+class FlagChange(Body):
+    enabled: bool
+    pct: Annotated[int, Field(ge=0, le=100)]
+    version: Annotated[int, Field(ge=1, le=2**63 - 1)]
+    reason: Reason = "by the API"
+
+
+class CanaryOrder(Body):
+    action: Literal["start", "stop"]
+    reason: Reason = "by the API"

@@ -66,9 +66,10 @@ RULES = Rules(
             cancelled_by="call-off",
         ),
         Effect("open", "", subject_kind="purchase"),
+        Effect("share-out", "gather"),
     ),
     accounts=ChartOfAccounts(
-        client=("PURSE", "BLOCKED", "SHARES"),
+        client=("PURSE", "BLOCKED", "SHARES", "POOL", "LEFT"),
         external=("BANK", "HELD"),
         funding="topup",
         position="HELD",
@@ -77,6 +78,8 @@ RULES = Rules(
         income=("FEES",),
         wallet="PURSE",
         reserved="BLOCKED",
+        distribution="gather",
+        clearing="POOL",
     ),
     idempotent_kinds=("buy",),
     standings=(
@@ -89,10 +92,18 @@ RULES = Rules(
             net=(("PURSE", -1), ("SHARES", 1), ("HELD", -1), ("BANK", 1)),
         ),
         Standing("purchase", "DROPPED", maybe=("reserve", "undo")),
+        Standing("share", "PAID", once=("share",), net=(("POOL", -1), ("PURSE", 1))),
     ),
+    other_ledger_kinds=("left",),
+    share_kind="share",
     partner_account_is_owner=True,
     instrument_param="article",
 )
+
+
+# What is shared out among the first three purchases, and what is right: the exact shares, by the
+# prices, are 167.19, 333.22 and 499.59.
+BONUS, FAIR_SHARES = 1000, (167, 333, 500)
 
 
 def price(number: int) -> int:
@@ -220,6 +231,28 @@ class World:
         n = number
         legs = (f"D BLOCKED:{n}", "D HELD:X", f"C SHARES:{n}", "C BANK")
         return self.post(id or f"s{n}", "settle", f"p{n}", price(n), *legs, order=2000 + n)
+
+    def share_out(
+        self, *shares: int, asked: int = BONUS, phase: str = "baseline", at_ms: int = 0
+    ) -> None:
+        """A sum comes in and is shared out among the clients 1, 2 …"""
+        self.operation(
+            "share-out", 9, amount=asked, params={"article": "X"}, phase=phase, at_ms=at_ms
+        )
+        self.post("b", "gather", "b9", BONUS, "D BANK", "C POOL", order=5000)
+        for number, amount in enumerate(shares, 1):
+            self.pay_share(number, amount)
+            user = f"user-{number}"
+            self.subjects.append(Subject("share", f"g{number}", "PAID", user, amount, "EUR", True))
+
+    def pay_share(self, number: int, amount: int, id: str = "") -> None:
+        """One share reaches its client's purse."""
+        legs, order = ("D POOL", f"C PURSE:{number}"), 6000 + len(self.postings)
+        self.post(id or f"g{number}", "share", f"g{number}", amount, *legs, order=order)
+        self.balances = [
+            replace(b, amount_minor=b.amount_minor + amount * (b.account == f"PURSE:{number}"))
+            for b in self.balances
+        ]
 
     def buy_at_partner(self, number: int, id: str = "") -> None:
         """The partner's side of a finished purchase."""

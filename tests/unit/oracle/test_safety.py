@@ -12,6 +12,7 @@ from harness.core.history import Outcome
 from harness.core.verdict import Finding, Verdict
 from tests.unit.oracle.builder import (
     FAIL,
+    FAIR_SHARES,
     INFO,
     OK,
     World,
@@ -32,8 +33,9 @@ def keys(findings: tuple[Finding, ...]) -> set[str]:
 
 
 def busy() -> World:
-    """A healthy world in which a reply was lost and asked for again."""
+    """A healthy world with a bonus, in which a reply was lost and asked for again."""
     world = healthy(3)
+    world.share_out(*FAIR_SHARES)
     op = next(r for r in world.operations if r.operation.kind == "buy")
     id = op.operation.id
     lost, again = attempt(id, 0, INFO, 100), attempt(id, 1, OK, 110)
@@ -341,6 +343,8 @@ BROKEN: list[tuple[str, Change, str, str]] = [
         "purchase p2",
     ),
     ("nothing-stuck", ask_in_vain, "acknowledged-without-effect", "purchase p2"),
+    ("shares-fair", lambda w: lose(w, "g2"), "wrong-sum", "gather b9"),
+    ("shares-fair", lambda w: w.pay_share(3, 2, "more"), "wrong-share", "user-3"),
 ]
 
 
@@ -602,7 +606,7 @@ def test_a_refusal_before_the_acknowledgement_contradicts_nothing() -> None:
 
 
 def test_where_the_order_is_unknown_only_the_end_counts() -> None:
-    world = busy()
+    world = healthy(3)
     world.postings = [replace(p, order=0) for p in reversed(world.postings)]
     assert world.check("ledger-balanced").verdict is Verdict.PASS
     world.postings = [replace(p, order=5) if p.kind == "reserve" else p for p in world.postings]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from investment.idempotency import Answer, AnswerCache, CacheUnavailable, Scope, seal, unseal
+from investment.limits import Action
 from investment.settings import Settings
 
 SCOPE = Scope(b"t" * 32, "POST /investments", "key", b"f" * 32)
@@ -77,4 +78,4 @@ def test_a_mad_redis_is_a_miss_and_nothing_worse(mad_redis: int) -> None:
     cache.put(SCOPE, ANSWER)
     cache.ping()
     with suppress(CacheUnavailable):
-        assert cache.get(SCOPE) is None
+        assert cache.look_up(SCOPE, Action.EXECUTE_INVESTMENT, None)[0] is None

@@ -4,6 +4,7 @@ import pytest
 from investment import idempotency
 from investment.errors import Problem
 from investment.idempotency import Answer
+from investment.settings import Settings
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
@@ -37,9 +38,14 @@ def test_a_missing_or_malformed_key_is_a_400(values: list[str], code: str) -> No
 def test_the_fingerprint_ignores_the_order_of_fields_and_nothing_else() -> None:
     payload = {"amount_minor": "5", "currency": "EUR"}
     same = {"currency": "EUR", "amount_minor": "5"}
-    assert idempotency.fingerprint(payload) == idempotency.fingerprint(same)
+    settings = Settings(database_url="postgresql+psycopg://", vault_index_key="a2V5")
+    fingerprint = idempotency.fingerprint(payload, settings=settings)
+    assert fingerprint == idempotency.fingerprint(same, settings=settings)
     for other in ({}, payload | {"currency": "USD"}, payload | {"instrument": "A"}):
-        assert idempotency.fingerprint(payload) != idempotency.fingerprint(other)
+        assert fingerprint != idempotency.fingerprint(other, settings=settings)
+    # Keyed: who reads the table cannot find the fields by trying them.
+    other_key = settings.model_copy(update={"vault_index_key": "b3RoZXI="})
+    assert fingerprint != idempotency.fingerprint(payload, settings=other_key)
 
 
 def test_a_refusal_is_a_final_answer_in_problem_form() -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from investment.errors import Problem
+from investment.jobs import backoff_ms
 from investment.partner_client import (
     Executed,
     NotFound,
@@ -17,7 +18,6 @@ from investment.partner_client import (
     classify,
 )
 from investment.settings import Settings
-from investment.settlement import backoff_ms
 from investment.tracing import traced
 
 ORDER = Order(uuid4(), uuid4(), 1, "account", "FUND-A", 1000, "EUR")
@@ -79,7 +79,7 @@ def test_without_a_connection_nothing_was_sent() -> None:
             "database_url": "postgresql+psycopg://",
             "partner_url": f"http://127.0.0.1:{port}",
         }
-        partner = PartnerClient(Settings(**address, partner_read_timeout_ms=200))
+        partner = PartnerClient(Settings(**address, partner_read_timeout_ms=200), lambda: "key")
         assert isinstance(partner.submit(ORDER), Unknown)  # connected: it may have been read
     assert isinstance(partner.submit(ORDER), NotSent)
     assert isinstance(partner.query(ORDER), NotSent)

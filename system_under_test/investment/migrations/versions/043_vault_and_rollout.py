@@ -23,10 +23,8 @@ CREATE TABLE token_vault (
     subject_id text NOT NULL,
     kid text NOT NULL,
     sealed bytea NOT NULL,
-    blind_index bytea CHECK (length(blind_index) = 32),
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT token_vault_subject UNIQUE (purpose, subject_id),
-    CONSTRAINT token_vault_blind_index UNIQUE (purpose, blind_index)
+    CONSTRAINT token_vault_subject UNIQUE (purpose, subject_id)
 );
 CREATE INDEX token_vault_kid ON token_vault (kid);
 """

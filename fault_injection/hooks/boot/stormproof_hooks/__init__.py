@@ -1,0 +1,1 @@
+"""What runs inside a target's process: standard library only, no decision of its own."""
