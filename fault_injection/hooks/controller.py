@@ -125,7 +125,7 @@ class HookController:
         with self._lock:
             self._arm_count += 1
             arm_id = f"hook-{self._arm_count}"
-        chance = Seed(self._seed if seed is None else seed, "hooks", point, term).random()
+        chance = Seed(self._seed if seed is None else seed, "hooks", point, term).random().random
         expires_ns = clock.monotonic_ns() + int(lease_seconds * 1e9)
         arm = Arm(
             arm_id, where, what, _trace_id(trace), process, shared, chance, expires_ns,

@@ -1,6 +1,5 @@
 """What the controller knows: arms, processes, hits. Touched by the hub's thread alone."""
 
-import random
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ class Arm:
     trace: str
     process: str
     shared: bool
-    chance: random.Random
+    chance: Callable[[], float]
     expires_ns: int
     used: list[int] = field(default_factory=list)
     hits: int = 0
@@ -47,7 +46,7 @@ class Arm:
         for number, step in enumerate(self.term.steps):
             if step.count is not None and self.used[number] >= step.count:
                 continue
-            if step.percent is not None and self.chance.random() * 100 >= step.percent:
+            if step.percent is not None and self.chance() * 100 >= step.percent:
                 continue
             return number
         return None

@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 
 DIAL_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 1.0
+KEEP_ALIVE_S = 15
 WRITE_BUFFER_HIGH = 256 * 1024
 LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+def tune(sock: socket.socket) -> None:
+    """Small messages at once, and a dead peer noticed, as Go does by default."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S)
 
 
 class Leg(asyncio.Protocol):
@@ -48,11 +57,17 @@ class Leg(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH)
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
         self.connection.leg_made(self)
+
+    def tune(self) -> None:
+        """Sets the options of an upstream socket; accepted ones have the listener's."""
+        # uvloop's own wrapper would ask the kernel for family and type at every option.
+        shown = self.transport.get_extra_info("socket")
+        sock = socket.socket(shown.family, socket.SOCK_STREAM, 0, fileno=shown.fileno())
+        try:
+            tune(sock)
+        finally:
+            sock.detach()
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
@@ -198,6 +213,7 @@ class Connection:
             leg.forward = self._keep_early
             self.dialling = asyncio.get_running_loop().create_task(self._dial())
         else:
+            leg.tune()
             self.upstream_port = leg.port(peer=False)
             # At once: the server may speak before the dialling task runs again.
             self._open()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fault_injection.proxy.addresses import join_address, resolve, split_address
-from fault_injection.proxy.connection import Connection
+from fault_injection.proxy.connection import Connection, tune
 from fault_injection.proxy.errors import ApiError
 from fault_injection.proxy.hub import Hub
 from fault_injection.proxy.link import Link
@@ -229,6 +229,8 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Accepted sockets inherit these.
+        tune(sock)
         sock.bind((host, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -248,6 +248,9 @@ class Bandwidth(QueueStage):
 
     def advance(self) -> None:
         """Starts waiting for the head chunk (or its next slice)."""
+        self.wait_from(clock.monotonic_s())
+
+    def wait_from(self, now_s: float) -> None:
         rate = self.value("rate")
         if rate <= 0:
             return
@@ -255,16 +258,18 @@ class Bandwidth(QueueStage):
             self.slice = min(len(self.queue[0][0]), rate * self.SLICE_MS)
             self.debt_s += self.slice / (rate * 1000)
             if self.debt_s > 0:
-                self.slept_from_s = clock.monotonic_s()
-                self.wake_in(min(self.debt_s, MAX_DELAY_S))
+                self.slept_from_s = now_s
+                self.wake_at(now_s + min(self.debt_s, MAX_DELAY_S))
                 return
             self.pass_on(self.slice)
         self.finish_if_drained()
 
     def on_alarm(self) -> None:
-        self.debt_s -= clock.monotonic_s() - self.slept_from_s
+        # One instant ends this wait and begins the next, so that our own work costs no time.
+        now_s = clock.monotonic_s()
+        self.debt_s -= now_s - self.slept_from_s
         self.pass_on(self.slice)
-        self.advance()
+        self.wait_from(now_s)
 
 
 class Slicer(QueueStage):
