@@ -18,6 +18,7 @@ from threading import Event
 
 from bench_contract import bench_contract
 from bench_investments import bench_investments
+from bench_proxy import bench_proxy, judge
 
 from harness.cli import wiring
 from harness.core import clock
@@ -141,6 +142,17 @@ def bench_the_contract(_repetitions: int) -> Samples:
         stack.down()
 
 
+def bench_fault_proxy(repetitions: int) -> Samples:
+    """The fault proxy, beside Toxiproxy's own server where tools/install-toxiproxy.sh built it."""
+    found = bench_proxy(repetitions)
+    print("\n".join(judge(found)))
+    return {
+        f"{server}_{figure}": values
+        for server, figures in found.items()
+        for figure, values in figures.items()
+    }
+
+
 def bench_smoke(repetitions: int) -> Samples:
     """Consecutive runs of the profile `smoke`: seconds and exit codes, each with its own seed."""
     samples: Samples = {"smoke_seconds": [], "smoke_exit_codes": []}
@@ -163,6 +175,7 @@ BENCHES = {
     "boot": bench_boot,
     "rate": bench_rate,
     "investments": bench_executed,
+    "proxy": bench_fault_proxy,
     "contract": bench_the_contract,
     "smoke": bench_smoke,
 }

@@ -1,14 +1,12 @@
 """The ambiguous commit: done in the database, unknown to the service."""
 
-import re
 from dataclasses import dataclass
 
-from fault_injection.message_fault import MessageFault
+from fault_injection.message_fault import MessageFault, postgres_proof
 from harness.core.fault import Observed, Proof, fault
 
-_LOST = "could not receive data from client: Connection reset by peer"
-_OPEN = "unexpected EOF on client connection with an open transaction"
-_SLACK_NS = 5_000_000_000
+LOST = "could not receive data from client: Connection reset by peer"
+OPEN = "unexpected EOF on client connection with an open transaction"
 
 
 @fault("commit-reply-lost")
@@ -26,16 +24,4 @@ class CommitReplyLost(MessageFault):
 
     def proof(self, seen: Observed) -> Proof:
         """PostgreSQL logged a reset from the very port, outside any transaction."""
-        claim = self.claim(seen)
-        if claim is None:
-            return Proof(False, "postgres log", {"proxy": "says that it dropped nothing"})
-        log = seen.server_log("postgres")
-        line = rf"^(\d+)\.(\d+) (\[\d+\]) \S+\({claim.upstream_port}\) LOG:  {re.escape(_LOST)}"
-        for match in re.finditer(line, log, re.MULTILINE):
-            at_ns = int(match[1]) * 1_000_000_000 + int(match[2].ljust(9, "0"))
-            if abs(at_ns - seen.wall_ns(claim.at_ns)) > _SLACK_NS:
-                continue
-            uncommitted = re.search(rf"{re.escape(match[3])} .*{re.escape(_OPEN)}", log)
-            evidence = {"line": match[0]} | ({"but": uncommitted[0]} if uncommitted else {})
-            return Proof(uncommitted is None, "postgres log", evidence, claim.at_ns)
-        return Proof(False, "postgres log", {"port": str(claim.upstream_port), "line": "none"})
+        return postgres_proof(self.claim(seen), seen, LOST, but=OPEN)

@@ -10,7 +10,7 @@ from harness.stacks.guardian import start_time
 
 
 @fault("hook-kill")
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class HookKill(HookFault):
     """A process dies by SIGKILL as it enters or leaves a function, once, while it serves one trace.
 

@@ -8,7 +8,7 @@ from harness.core.fault import Observed, Proof, Stack
 from harness.core.stack import HookEvent, Hooks
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class HookFault:
     """A hook at `point` for one `trace`, in the processes of a name. A subclass says how others can
     see that it bit: what a hook says of itself is no proof."""

@@ -82,6 +82,7 @@ class Hub:
         self._selector.register(self._server, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, self._wake)
         self.running = True
+        self._failure = ""
         self._thread = threading.Thread(target=self._work, name="hooks", daemon=True)
         self._thread.start()
 
@@ -100,7 +101,9 @@ class Hub:
                 future.set_exception(error)
 
         if not self.running:
-            raise HarnessError("the hook controller is stopped", fix="start it first")
+            raise HarnessError(
+                "the hook controller is stopped", value=self._failure, fix="start it first"
+            )
         self._calls.append(order)
         self._waker.send(b"x")
         return future
@@ -115,13 +118,22 @@ class Hub:
         self.running = False
 
     def _work(self) -> None:
-        while self.running:
-            for key, _ in self._selector.select(self._seconds()):
-                key.data(key.fileobj)
-            # After the lines: whoever calls knows what the target had sent before.
-            while self._calls:
-                self._calls.popleft()()
-            self._listener.ring()
+        try:
+            while self.running:
+                for key, _ in self._selector.select(self._seconds()):
+                    key.data(key.fileobj)
+                # After the lines: whoever calls knows what the target had sent before.
+                while self._calls:
+                    self._calls.popleft()()
+                self._listener.ring()
+        except Exception as error:
+            # What cannot be written down must not happen: every connection ends, which disarms.
+            self._failure = repr(error)
+        finally:
+            self.running = False
+            self._close()
+
+    def _close(self) -> None:
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._waker.close()

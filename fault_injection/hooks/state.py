@@ -148,7 +148,7 @@ class State:
             peer.send({"do": "off"})
             return
         step, trace = arm.term.steps[number], str(message.get("trace", ""))
-        stops_loop = bool(message.get("blocks_loop")) and step.action in ("pause", "delay")
+        stops_loop = bool(message.get("blocks_loop")) and step.holds
         if stops_loop and step.action == "pause" and not arm.shared:
             self._write("refused", arm, peer, step, trace, "it would stop a whole event loop")
             peer.send({"do": "off"})
@@ -161,7 +161,7 @@ class State:
         self._firing_count += 1
         firing = Firing(
             self._firing_count, arm, peer, self._name_of(peer), trace, step, stops_loop,
-            clock.monotonic_ns() + step.hold_ms * 1_000_000 if step.hold_ms else 0,
+            clock.monotonic_ns() + step.hold_ms * 1_000_000 if step.holds else 0,
         )  # fmt: skip
         self.firings[peer] = firing
         self._record("before", firing)
@@ -280,7 +280,7 @@ class State:
 
 
 def _decision(step: Step) -> Message:
-    if step.action in ("delay", "pause"):
+    if step.holds:
         return {"do": "hold", "ms": step.hold_ms}
     if step.action == "raise":
         return {"do": "raise", "exception": step.exception, "text": step.text}

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from harness.core.errors import UsageError, unknown_name
 
@@ -36,6 +37,11 @@ class Step:
     hold_ms: int = 0
     exit_code: int = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether the process waits until the controller lets it go."""
+        return self.action in ("delay", "pause")
+
     def __str__(self) -> str:
         chance = "" if self.percent is None else f"{self.percent}%"
         often = "" if self.count is None else f"{self.count}*"
@@ -46,7 +52,7 @@ class Step:
             return f"({self.exception}{':' if self.text else ''}{self.text})"
         if self.action == "return":
             return f"({self.value})"
-        if self.action in ("delay", "pause"):
+        if self.holds:
             return f"({self.hold_ms}ms)"
         return f"({self.exit_code})" if self.action == "exit" else ""
 
@@ -129,7 +135,7 @@ def _closing(text: str, start: int, *, literal: bool) -> int:
     raise _wrong(text, f"the “(” at character {start + 1} is not closed")
 
 
-Arguments = dict[str, object]
+Arguments = dict[str, Any]
 
 
 def _raise(argument: str | None) -> Arguments:

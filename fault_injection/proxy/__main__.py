@@ -13,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fault_injection.proxy.addresses import join_address, resolve
 from fault_injection.proxy.api import VERSION, Api
+from fault_injection.proxy.errors import ApiError
 from fault_injection.proxy.hub import Hub
 from fault_injection.proxy.proxies import Proxies
 from fault_injection.proxy.server import ControlConnection, Request
@@ -64,6 +66,13 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+async def api_host(options: argparse.Namespace) -> str | None:
+    """One address, IPv4 first, as Go takes it: with two, `-port 0` would be two ports."""
+    # The port with it: uvloop takes 99999 for another one.
+    address, _ = await resolve(join_address(options.host.strip("[]"), options.port))
+    return address if options.host else None
+
+
 async def serve(options: argparse.Namespace) -> int:
     # Hundreds of thousands of records live long: look for cycles less often.
     gc.freeze()
@@ -77,9 +86,9 @@ async def serve(options: argparse.Namespace) -> int:
     api = Api(hub, proxies, options.metrics)
     try:
         server = await loop.create_server(
-            lambda: ControlConnection(api.handle), options.host, options.port
+            lambda: ControlConnection(api.handle), await api_host(options), options.port
         )
-    except OSError as error:
+    except (OSError, ApiError) as error:
         log("Server finished with error", host=options.host, port=options.port, error=str(error))
         return 1
     if options.config is not None:

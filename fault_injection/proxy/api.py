@@ -18,6 +18,7 @@ from fault_injection.proxy.proxies import Proxies, Proxy
 from fault_injection.proxy.records import Page
 from fault_injection.proxy.server import TEXT, Request, Response
 from fault_injection.proxy.settings import ProxySettings, as_object, parse_json, parse_object
+from fault_injection.proxy.toxics import MessageToxic
 
 VERSION = "2.12.0"
 JSON = "application/json"
@@ -86,6 +87,7 @@ class Api:
                 "PATCH": self.update_toxic,
                 "DELETE": self.delete_toxic,
             },
+            ("proxies", "*", "toxics", "*", "release"): {"POST": self.release},
             ("reset",): {"POST": self.reset},
             ("version",): {"GET": self.version},
             ("messages",): {"GET": self.messages},
@@ -214,6 +216,12 @@ class Api:
     async def delete_toxic(self, request: Request, name: str, toxic: str) -> Response:
         self.proxies[name].remove_toxic(toxic)
         return Response(204)
+
+    async def release(self, request: Request, name: str, toxic: str) -> Response:
+        found = self.proxies[name].toxic(toxic)
+        if not isinstance(found, MessageToxic):
+            raise ApiError(400, f"{found.type} holds no message")
+        return answer(200, {"released": found.release("released")})
 
     async def reset(self, request: Request) -> Response:
         await self.proxies.reset()

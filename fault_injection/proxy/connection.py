@@ -279,10 +279,14 @@ class Connection:
         if not self.opened:
             self.ended_early = True
             return
-        if leg is self.upstream and self.exchange is not None:
-            self.exchange.upstream_ended()
-        if leg.inbound is not None and not self.closed:
+        if self.closed or leg.inbound is None:
+            return
+        if self.exchange is None:
             leg.inbound.end()
+        elif leg is self.client:
+            self.exchange.client_ended()
+        else:
+            self.exchange.upstream_ended()
 
     def leg_lost(self, leg: Leg) -> None:
         if leg is self.client and self.dialling is not None:
@@ -308,11 +312,21 @@ class Connection:
         self.client.abort(reset=reset)
         self.upstream.abort(reset=reset)
 
-    def reset_after_delivery(self) -> None:
-        """Resets the upstream now, and the client after what was already on its way to it."""
+    def cut(self, *, reset: bool) -> None:
+        """Resets the upstream now; ends the client after what was already on its way to it."""
         self.up.discard()
         self.upstream.abort(reset=True)
-        self.down.end(reset=True)
+        self.down.end(reset=reset)
+
+    def reset_behind_request(self) -> None:
+        """Resets the upstream once it has what was written, and then the client."""
+        self.exchange.resets = True
+        self.up.end(reset=True)
+
+    def close_both(self) -> None:
+        """Closes both sockets after what was already on its way."""
+        self.up.end()
+        self.down.end()
 
     def silence(self, toxic: str) -> None:
         """Delivers nothing more; the client finds out by its own timeout."""

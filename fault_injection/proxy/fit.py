@@ -31,7 +31,8 @@ def errors(protocol: str) -> dict[str, dict[str, str]]:
 def row(protocol: str, fault: str, stream: str, error: str = "") -> dict[str, bool | str]:
     """Of one fault, by class of message: true, or why it is impossible."""
     rows = TABLE[protocol]["faults"]
-    found = rows.get(f"{fault} {stream}") or rows[f"{fault} {stream} {error}"]
+    unknown = {"*": f"{protocol} has no such error"}
+    found = rows.get(f"{fault} {stream}") or rows.get(f"{fault} {stream} {error}", unknown)
     rest = found.get("*")
     return {name: found.get(name, rest) for name in classes(protocol)}
 

@@ -27,10 +27,6 @@ class Gate:
         self.timer: asyncio.TimerHandle | None = None
         self.on_open: Opened | None = None
 
-    @property
-    def closed(self) -> bool:
-        return self.on_open is not None
-
     def write(self, data: bytes) -> None:
         if self.on_open is None:
             self.link.entry(data)

@@ -68,12 +68,22 @@ class Hub:
     ) -> None:
         self._event(action, connection, reason=reason)
 
-    def toxic_event(self, action: str, connection: Connection, toxic: str, unit: Unit) -> None:
+    def toxic_event(
+        self,
+        action: str,
+        connection: Connection,
+        toxic: str,
+        unit: Unit,
+        *,
+        reason: str | None = None,
+    ) -> None:
         self._event(
             action,
             connection,
             toxic=toxic,
-            unit_seq=unit.seq,
+            reason=reason,
+            # What is not answered yet has no number yet.
+            unit_seq=unit.seq or None,
             trace=unit.trace,
             kind=unit.kind,
             fingerprint=unit.fingerprint,

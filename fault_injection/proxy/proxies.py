@@ -126,7 +126,7 @@ class Proxy:
         if listen != self.listen:
             listen = join_address(*await resolve(listen))
         if settings.protocol is not None:
-            self.protocol = settings.protocol
+            self._speak(settings.protocol)
         upstream = self.upstream if settings.upstream is None else settings.upstream
         listen_tls = settings.listen_tls or self.listen_tls
         upstream_tls = settings.upstream_tls or self.upstream_tls
@@ -139,6 +139,14 @@ class Proxy:
             await self.start()
         elif self.enabled and not wanted:
             self.stop()
+
+    def _speak(self, protocol: str) -> None:
+        """New connections are decoded so; message toxics that are there must fit."""
+        for toxic in self.message_toxics:
+            toxic.must_fit(protocol, toxic.attributes)
+        for toxic in self.message_toxics:
+            toxic.protocol = protocol
+        self.protocol = protocol
 
     def upstream_address(self) -> tuple[str, int]:
         host, port = split_address(self.upstream)
@@ -161,6 +169,7 @@ class Proxy:
             taken={toxic.name for toxic in self.toxics},
             seed=self.hub.seed,
             since=self.accepted,
+            protocol=self.protocol,
         )
         self.toxics.append(toxic)
         if isinstance(toxic, MessageToxic):
@@ -183,6 +192,7 @@ class Proxy:
         self.toxics.remove(toxic)
         if isinstance(toxic, MessageToxic):
             self.message_toxics.remove(toxic)
+            toxic.retire()
             for connection in list(self.connections):
                 if connection.silenced_by == name:
                     connection.reset()

@@ -10,7 +10,8 @@ from http import HTTPStatus
 import httptools
 
 MAX_BODY = 4 * 1024 * 1024
-MAX_HEAD = 64 * 1024
+MAX_HEAD = 1024 * 1024
+MAX_HEADERS = 200
 MAX_PIPELINED = 16
 HANDLER_TIMEOUT_S = 25.0
 READ_TIMEOUT_S = 15.0
@@ -67,7 +68,7 @@ class ControlConnection(asyncio.Protocol):
         self.requests: asyncio.Queue[Request | None] = asyncio.Queue()
         self.request = Request()
         self.head_size = 0
-        self.reading = self.deaf = False
+        self.in_head = self.reading = self.deaf = self.lost = False
         self.writable = asyncio.Event()
         self.writable.set()
         self.task: asyncio.Task[None] | None = None
@@ -77,6 +78,7 @@ class ControlConnection(asyncio.Protocol):
         self.task = asyncio.get_running_loop().create_task(self._serve())
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self._hang_up()
         self.writable.set()
 
@@ -106,6 +108,10 @@ class ControlConnection(asyncio.Protocol):
                 continue
             except httptools.HttpParserError:
                 self._refuse(BAD_REQUEST)
+            # Counted here: the parser tells of a header only once it is whole.
+            self.head_size = self.head_size + len(data) if self.in_head else 0
+            if self.head_size > MAX_HEAD:
+                self._refuse(HEAD_TOO_LARGE)
             return
 
     def _without_upgrade(self) -> bytes:
@@ -130,23 +136,18 @@ class ControlConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self.request = Request()
-        self.head_size = 0
-
-    def _count_head(self, size: int) -> None:
-        self.head_size += size
-        if self.head_size > MAX_HEAD:
-            self._refuse(HEAD_TOO_LARGE)
-            raise ValueError("head too large")
+        self.in_head = True
 
     def on_url(self, url: bytes) -> None:
-        self._count_head(len(url))
         self.request.target += url.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
         self.request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if len(self.request.headers) > MAX_HEADERS:
+            self._refuse(HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
+        self.in_head = False
         if self.request.headers.get("expect", "").lower() == "100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -185,6 +186,8 @@ class ControlConnection(asyncio.Protocol):
                 if self.requests.empty() and not self.deaf:
                     self.transport.resume_reading()
                 response = request.refused or await self._answer(request)
+                if self.lost:
+                    return
                 head = request.method == "HEAD"
                 self.transport.write(response.encode(keep_alive=request.keep_alive, head=head))
                 async with asyncio.timeout(WRITE_TIMEOUT_S):

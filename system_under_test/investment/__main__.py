@@ -5,12 +5,17 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import logs
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from . import access, auth, db, flags, guards, logs, partners, rotation, tracing
 from .partners import PartnerAuthError
 from .settings import Settings, get_settings
 from .vault import UndecryptableError, VaultKeysError, vault_of
 
 _START_TIMEOUT_S = 30
+
+# What only one process needs, such as FastAPI or Celery, is imported by that process alone.
 
 
 def _api(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -19,10 +24,7 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> None:
     from .api.app import create_app
 
     app = create_app(settings)
-    if settings.otlp_endpoint:
-        from . import telemetry
-
-        telemetry.start(settings)
+    tracing.start_spans(settings)
     uvicorn.run(
         app,
         host=arguments.host,
@@ -34,18 +36,8 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> None:
     )
 
 
-def _start_safely(settings: Settings) -> None:
-    from . import guards
-
-    guards.require_at_start(settings)
-    if settings.otlp_endpoint:
-        from . import telemetry
-
-        telemetry.start(settings)
-
-
 def _worker(settings: Settings, _arguments: argparse.Namespace) -> None:
-    from . import guards, worker
+    from . import worker
 
     vault_of(settings)  # without keys the process does not start at all
     guards.require_at_start(settings)
@@ -55,7 +47,8 @@ def _worker(settings: Settings, _arguments: argparse.Namespace) -> None:
 def _relay(settings: Settings, _arguments: argparse.Namespace) -> None:
     from .relay import Relay
 
-    _start_safely(settings)
+    guards.require_at_start(settings)
+    tracing.start_spans(settings)
     Relay(settings).run()
 
 
@@ -63,26 +56,28 @@ def _sweeper(settings: Settings, _arguments: argparse.Namespace) -> None:
     from .sweeper import Sweeper
 
     vault_of(settings)  # without keys the process does not start at all
-    _start_safely(settings)
+    guards.require_at_start(settings)
+    tracing.start_spans(settings)
     Sweeper(settings).run()
 
 
-def _when_database_answers(settings: Settings, task: Callable[..., None]) -> None:
+def _when_database_answers(settings: Settings, task: Callable[..., object]) -> None:
     """Run a task with an engine, waiting a bounded time for the database and its tables."""
-    from sqlalchemy.exc import OperationalError, ProgrammingError
-
-    from . import db
-
     engine = db.make_engine(settings, pool_size=1)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
-            return task(engine)
+            task(engine)
+            return
         except (OperationalError, ProgrammingError) as error:
             not_yet = db.sqlstate(error) in (None, db.UNDEFINED_TABLE, db.STARTING_UP)
             if not not_yet or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def _transact(settings: Settings, work: Callable[[Connection], None]) -> None:
+    _when_database_answers(settings, lambda engine: db.run_transaction(engine, work))
 
 
 def _migrate(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -98,10 +93,6 @@ def _downgrade(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None:
-    from sqlalchemy import Connection
-
-    from . import auth, db
-
     if len(settings.admin_token) < auth.MIN_TOKEN_LENGTH:
         sys.exit(
             f"INVESTMENT_ADMIN_TOKEN has {len(settings.admin_token)} characters; it comes from "
@@ -112,43 +103,19 @@ def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None
         auth.add_user(connection, auth.ADMIN_ID, role="admin")
         auth.add_token(connection, auth.ADMIN_ID, token=settings.admin_token)
 
-    _when_database_answers(settings, lambda engine: db.run_transaction(engine, add))
-
-
-def _create_flags(settings: Settings) -> None:
-    from . import db, flags
-
-    enabled = settings.initial_flags == "on"
-    _when_database_answers(
-        settings,
-        lambda engine: db.run_transaction(
-            engine, lambda c: flags.create_missing(c, enabled=enabled)
-        ),
-    )
+    _transact(settings, add)
 
 
 def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
-    from . import access, db, partners
-
     if settings.app_password:
-        _when_database_answers(
-            settings,
-            lambda engine: db.run_transaction(
-                engine, lambda c: access.create_role(c, password=settings.app_password)
-            ),
-        )
+        _transact(settings, lambda c: access.create_role(c, password=settings.app_password))
     _migrate(settings, arguments)
     _bootstrap_admin(settings, arguments)
-    _create_flags(settings)
-    _when_database_answers(
-        settings,
-        lambda engine: db.run_transaction(engine, lambda c: partners.store(c, settings)),
-    )
+    _transact(settings, lambda c: flags.create_missing(c, enabled=settings.initial_flags == "on"))
+    _transact(settings, lambda c: partners.store(c, settings))
 
 
 def _rotate_keys(settings: Settings, _arguments: argparse.Namespace) -> None:
-    from . import rotation
-
     _when_database_answers(settings, lambda engine: rotation.rotate(engine, vault_of(settings)))
 
 

@@ -27,14 +27,14 @@ class Principal:
             raise Problem("forbidden", "Only an administrator may do that.")
 
 
+def _unauthenticated(detail: str) -> Problem:
+    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 def bearer_token(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Problem(
-            "unauthenticated",
-            "Send the header Authorization: Bearer <token>.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise _unauthenticated("Send the header Authorization: Bearer <token>.")
     return token
 
 
@@ -50,11 +50,7 @@ WHERE t.token_hash = :token_hash AND t.revoked_at IS NULL""")
 def authenticate(connection: Connection, token_hash: bytes) -> Principal:
     row = connection.execute(_FIND_TOKEN, {"token_hash": token_hash}).one_or_none()
     if row is None:
-        raise Problem(
-            "unauthenticated",
-            "The bearer token is not known or was revoked.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise _unauthenticated("The bearer token is not known or was revoked.")
     return Principal(row.id, row.role)
 
 
@@ -67,11 +63,10 @@ ON CONFLICT DO NOTHING RETURNING user_id""")
 
 def add_user(connection: Connection, user_id: UUID, *, role: str) -> bool:
     """False when the user exists already."""
-    row = connection.execute(_INSERT_USER, {"user_id": user_id, "role": role})
-    return row.one_or_none() is not None
+    return connection.scalar(_INSERT_USER, {"user_id": user_id, "role": role}) is not None
 
 
 def add_token(connection: Connection, user_id: UUID, *, token: str) -> bool:
     """False when the token is in use already."""
     parameters = {"token_hash": hash_token(token), "user_id": user_id}
-    return connection.execute(_INSERT_TOKEN, parameters).one_or_none() is not None
+    return connection.scalar(_INSERT_TOKEN, parameters) is not None

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from . import db, flags, logs
 from .errors import Problem
-from .flags import Setting
 from .settings import Settings
 
 STEPS = (1, 5, 25, 50, 100)
@@ -148,13 +147,8 @@ def figures(connection: Connection, canary: Row) -> Figures:
         for row in connection.execute(_COUNT_JOBS, ended)
         if flags.in_cohort(canary.flag, canary.salt, row.user_id, pct=canary.pct)
     ]
-    return Figures(
-        requests=seen.requests,
-        failed=seen.failed,
-        p99_ms=seen.p99_ms,
-        jobs=sum(row.ended for row in jobs),
-        succeeded=sum(row.succeeded for row in jobs),
-    )
+    succeeded = sum(row.succeeded for row in jobs)
+    return Figures(**seen._mapping, jobs=sum(row.ended for row in jobs), succeeded=succeeded)
 
 
 def control_forever(settings: Settings) -> None:
@@ -197,11 +191,11 @@ def _advance(connection: Connection, canary: Row, settings: Settings) -> str:
 
 
 def _move(connection: Connection, canary: Row, state: str, *, pct: int, reason: str) -> str:
-    setting = Setting(canary.enabled, pct)
+    flag, enabled, why = canary.flag, canary.enabled, f"canary {reason}"
     flags.change(
-        connection, canary.flag, setting, before=canary, actor_id=None, reason=f"canary {reason}"
+        connection, flag, enabled=enabled, pct=pct, before=canary, actor_id=None, reason=why
     )
-    _set_state(connection, canary.flag, state, pct=pct, reason=reason)
+    _set_state(connection, flag, state, pct=pct, reason=reason)
     return reason
 
 
@@ -218,9 +212,10 @@ def start(connection: Connection, flag: str, *, actor_id: UUID, reason: str) -> 
     values = {"flag": flag, "pct": STEPS[0], "actor_id": actor_id, "reason": reason}
     if connection.execute(_START, values).one_or_none() is None:
         raise Problem("canary-conflict", f"The canary of {flag} runs already.")
-    setting = Setting(enabled=True, pct=STEPS[0])
-    audited = f"canary start: {reason}"
-    flags.change(connection, flag, setting, before=before, actor_id=actor_id, reason=audited)
+    why = f"canary start: {reason}"
+    flags.change(
+        connection, flag, enabled=True, pct=STEPS[0], before=before, actor_id=actor_id, reason=why
+    )
     connection.execute(_DELETE_SAMPLES, {"flag": flag})
 
 
@@ -229,15 +224,16 @@ def stop(connection: Connection, flag: str, *, actor_id: UUID, reason: str) -> N
     row = flags.lock(connection, flag)
     if not _set_state(connection, flag, "STOPPED", pct=row.pct, reason=reason):
         raise Problem("canary-conflict", f"No canary of {flag} runs.")
-    audited = f"canary stop: {reason}"
-    flags.audit(connection, flag, before=row, after=row, actor_id=actor_id, reason=audited)
+    why = f"canary stop: {reason}"
+    flags.audit(connection, flag, before=row, after=row, actor_id=actor_id, reason=why)
 
 
 def set_flag(
     connection: Connection,
     flag: str,
-    setting: Setting,
     *,
+    enabled: bool,
+    pct: int,
     version: int,
     actor_id: UUID,
     reason: str,
@@ -250,8 +246,10 @@ def set_flag(
             f"The flag has version {before.version} by now, not {version}: look at it again.",
             {"version": before.version},
         )
-    _set_state(connection, flag, "STOPPED", pct=setting.pct, reason="the flag was set by hand")
-    return flags.change(connection, flag, setting, before=before, actor_id=actor_id, reason=reason)
+    _set_state(connection, flag, "STOPPED", pct=pct, reason="the flag was set by hand")
+    return flags.change(
+        connection, flag, enabled=enabled, pct=pct, before=before, actor_id=actor_id, reason=reason
+    )
 
 
 @dataclass(frozen=True)
@@ -268,13 +266,6 @@ class Status:
 
 def list_all(connection: Connection) -> list[Status]:
     return [
-        Status(
-            row.flag,
-            row.state,
-            row.pct,
-            row.step_at,
-            row.reason,
-            figures(connection, row) if row.state == "RUNNING" else None,
-        )
+        Status(*row[:-1], figures(connection, row) if row.state == "RUNNING" else None)
         for row in connection.execute(_LIST).all()
     ]

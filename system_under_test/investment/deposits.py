@@ -7,7 +7,6 @@ from sqlalchemy import Connection, Engine, text
 from . import db, jobs, ledger, wallets
 from .idempotency import Answer
 from .jobs import Claim
-from .paths import status_url
 from .vault import DEPOSIT_REFERENCE, Vault
 
 _INSERT = text("""
@@ -50,8 +49,7 @@ def request(
         return Answer.refusal(
             "deposit-exists",
             "A deposit with this reference was accepted by another request.",
-            job_id=str(job_id),
-            status_url=status_url(job_id),
+            **jobs.address(job_id),
         )
     vault.keep(
         connection,
@@ -60,12 +58,7 @@ def request(
         value=reference,
         token=deposit["reference_token"],
     )
-    job_id = jobs.enqueue(
-        connection, kind="deposit", subject_id=str(deposit["id"]), user_id=user_id
-    )
-    return Answer.of(
-        202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
-    )
+    return jobs.enqueue(connection, kind="deposit", subject_id=str(deposit["id"]), user_id=user_id)
 
 
 def post(engine: Engine, claim: Claim) -> None:
@@ -91,7 +84,4 @@ def post(engine: Engine, claim: Claim) -> None:
         jobs.move(connection, claim.job_id, "SUCCEEDED")
         return True
 
-    def find(connection: Connection) -> bool | None:
-        return jobs.is_past(connection, claim)
-
-    db.run_step(engine, work, read_back=find, step="post_deposit")
+    db.run_step(engine, work, read_back=lambda c: jobs.is_past(c, claim), step="post_deposit")

@@ -11,7 +11,6 @@ from .auth import Principal
 from .errors import Problem
 from .idempotency import Answer
 from .jobs import Claim
-from .paths import status_url
 from .settings import Settings
 
 H = TypeVar("H", UUID, int, str)
@@ -91,10 +90,16 @@ def declare(
         return Answer.refusal(
             "dividend-exists",
             "This dividend of the instrument was declared by another request.",
-            job_id=str(job_id),
-            status_url=status_url(job_id),
+            **jobs.address(job_id),
         )
-    _fix_payouts(connection, batch["id"], allocate(total_minor, holders))
+    amounts = allocate(total_minor, holders)
+    payouts = {
+        "batch_id": batch["id"],
+        "payout_ids": [uuid4() for _ in amounts],
+        "investment_ids": list(amounts),
+        "amounts": list(amounts.values()),
+    }
+    connection.execute(_INSERT_PAYOUTS, payouts)
     cash, clearing = ledger.cash(currency), ledger.clearing(batch["id"])
     ledger.ensure_accounts(connection, [cash, clearing], currency=currency)
     ledger.lock_accounts(connection, [clearing])
@@ -105,23 +110,8 @@ def declare(
         currency=currency,
         legs=[ledger.debit(cash, total_minor), ledger.credit(clearing, total_minor)],
     )
-    job_id = jobs.enqueue(
+    return jobs.enqueue(
         connection, kind="dividend", subject_id=str(batch["id"]), user_id=principal.user_id
-    )
-    return Answer.of(
-        202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
-    )
-
-
-def _fix_payouts(connection: Connection, batch_id: UUID, amounts: Mapping[UUID, int]) -> None:
-    connection.execute(
-        _INSERT_PAYOUTS,
-        {
-            "batch_id": batch_id,
-            "payout_ids": [uuid4() for _ in amounts],
-            "investment_ids": list(amounts),
-            "amounts": list(amounts.values()),
-        },
     )
 
 
@@ -166,16 +156,15 @@ def _pay_next(engine: Engine, claim: Claim, *, settings: Settings) -> bool:
 
 def _settle(connection: Connection, payout: Row, *, fence: int) -> None:
     """Pay into the wallet, or set aside what the wallet cannot take: the batch goes on."""
-    wallet = wallets.lock(connection, payout.user_id)
+    wallet, amount = wallets.lock(connection, payout.user_id), payout.amount_minor
     deliverable = (
         wallet.closed_at is None
         and wallet.currency == payout.currency
-        and wallets.has_room(connection, payout.user_id, payout.amount_minor)
+        and wallets.has_room(connection, payout.user_id, amount)
     )
-    state = "POSTED" if deliverable or not payout.amount_minor else "UNCLAIMED"
-    if payout.amount_minor:
-        clearing = ledger.clearing(payout.batch_id)
-        to = ledger.wallet(payout.user_id)
+    state = "POSTED" if deliverable or not amount else "UNCLAIMED"
+    if amount:
+        clearing, to = ledger.clearing(payout.batch_id), ledger.wallet(payout.user_id)
         if not deliverable:
             to = ledger.unclaimed(payout.batch_id)
             ledger.ensure_accounts(connection, [to], currency=payout.currency)
@@ -186,10 +175,7 @@ def _settle(connection: Connection, payout: Row, *, fence: int) -> None:
             kind="div" if deliverable else "divun",
             subject_id=str(payout.id),
             currency=payout.currency,
-            legs=[
-                ledger.debit(clearing, payout.amount_minor),
-                ledger.credit(to, payout.amount_minor),
-            ],
+            legs=[ledger.debit(clearing, amount), ledger.credit(to, amount)],
             fence=fence,
         )
     connection.execute(_SETTLE_PAYOUT, {"id": payout.id, "state": state})

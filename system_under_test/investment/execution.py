@@ -94,14 +94,14 @@ def _persist_intent(engine: Engine, claim: Claim) -> Intent:
     def find(connection: Connection) -> Intent | None:
         where = {"investment_id": investment_id, "fence": claim.fence}
         row = connection.execute(_FIND_INTENT, where).one_or_none()
-        return None if row is None else Intent(_order(row, row.client_order_id, row.attempts))
+        return None if row is None else Intent(order_of(row, row.client_order_id, row.attempts))
 
     return db.run_step(engine, persist, read_back=find, step="intent")
 
 
 def intend(connection: Connection, investment: Row, *, fence: int) -> Order:
     """Persist that the order is about to be sent, for the first time or again."""
-    return _order(investment, *_client_order_id(connection, investment, fence=fence))
+    return order_of(investment, *_client_order_id(connection, investment, fence=fence))
 
 
 def _client_order_id(connection: Connection, investment: Row, *, fence: int) -> tuple[UUID, int]:
@@ -117,21 +117,20 @@ def _client_order_id(connection: Connection, investment: Row, *, fence: int) -> 
         "amount_minor": str(investment.amount_minor),
         "currency": investment.currency,
     }
-    connection.execute(
-        _ADD_ORDER,
-        {
-            "investment_id": investment.id,
-            "client_order_id": client_order_id,
-            "fence": fence,
-            "payload_hash": hashlib.sha256(canonical_json(payload).encode()).digest(),
-            "traceparent": current_traceparent(),
-        },
-    )
-    sent = connection.execute(_SEND_ORDER, {"investment_id": investment.id, "fence": fence}).one()
+    order = {
+        "investment_id": investment.id,
+        "client_order_id": client_order_id,
+        "fence": fence,
+        "payload_hash": hashlib.sha256(canonical_json(payload).encode()).digest(),
+        "traceparent": current_traceparent(),
+    }
+    connection.execute(_ADD_ORDER, order)
+    sent = connection.execute(_SEND_ORDER, order).one()
     return sent.client_order_id, sent.attempts
 
 
-def _order(investment: Row, client_order_id: UUID, attempt: int) -> Order:
+def order_of(investment: Row, client_order_id: UUID, attempt: int) -> Order:
+    """What the partner is asked for an investment."""
     return Order(
         investment_id=investment.id,
         client_order_id=client_order_id,
@@ -155,7 +154,4 @@ def settle_claim(engine: Engine, claim: Claim, outcome: Outcome, *, settings: Se
         )
         return True
 
-    def find(connection: Connection) -> bool | None:
-        return jobs.is_past(connection, claim)
-
-    return db.run_step(engine, settle, read_back=find, step="settle")
+    return db.run_step(engine, settle, read_back=lambda c: jobs.is_past(c, claim), step="settle")

@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -45,14 +44,6 @@ ON CONFLICT (key) DO NOTHING""")
 
 # The flags that let the current request pass and whose canary wants to know how it ended.
 _watching: ContextVar[set[str] | None] = ContextVar("watching", default=None)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a flag says: off, or on for a share of the users."""
-
-    enabled: bool
-    pct: int
 
 
 def bucket(flag: str, salt: str, user_id: UUID) -> int:
@@ -131,38 +122,24 @@ def lock(connection: Connection, key: str) -> Row:
 def change(
     connection: Connection,
     key: str,
-    setting: Setting,
     *,
+    enabled: bool,
+    pct: int,
     before: Row,
     actor_id: UUID | None,
     reason: str,
 ) -> Row:
     """Change a locked flag and audit it; without an actor it was the canary's controller."""
-    values = {"key": key, "enabled": setting.enabled, "pct": setting.pct}
-    after = connection.execute(_SET, values).one()
+    after = connection.execute(_SET, {"key": key, "enabled": enabled, "pct": pct}).one()
     audit(connection, key, before=before, after=after, actor_id=actor_id, reason=reason)
     return after
 
 
 def audit(
-    connection: Connection,
-    key: str,
-    *,
-    before: Row,
-    after: Row,
-    actor_id: UUID | None,
-    reason: str,
+    connection: Connection, key: str, *, before: Row, after: Row, actor_id: UUID | None, reason: str
 ) -> None:
     def document(row: Row) -> str:
         return json.dumps({"enabled": row.enabled, "pct": row.pct, "version": row.version})
 
-    connection.execute(
-        _AUDIT,
-        {
-            "key": key,
-            "actor_id": actor_id,
-            "reason": reason,
-            "before": document(before),
-            "after": document(after),
-        },
-    )
+    values = {"before": document(before), "after": document(after)}
+    connection.execute(_AUDIT, values | {"key": key, "actor_id": actor_id, "reason": reason})

@@ -96,10 +96,6 @@ WHERE has_table_privilege('public.' || t, p)
     OR (p = 'UPDATE' AND has_any_column_privilege('public.' || t, p))""")
 
 
-def revision(connection: Connection) -> str | None:
-    return connection.scalar(_REVISION)
-
-
 def is_migrated(found: str | None) -> bool:
     """A newer schema will do: code is rolled back before the schema is."""
     return found is not None and found >= HEAD
@@ -124,7 +120,7 @@ class Watch:
         """The schema's revision, and what is lacking, looked up now."""
 
         def query(connection: Connection) -> tuple[str | None, list[str]]:
-            found = revision(connection)
+            found = connection.scalar(_REVISION)
             return found, lacking(connection) if is_migrated(found) else []
 
         found, missing = db.run_read(self._probe, query)

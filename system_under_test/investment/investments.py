@@ -1,5 +1,6 @@
 """Investments: create, accept for execution, cancel; all within the caller's transaction."""
 
+from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Row, text
@@ -8,7 +9,7 @@ from . import flags, jobs, ledger, wallets
 from .auth import Principal
 from .errors import Problem
 from .idempotency import Answer
-from .paths import PREFIX, status_url
+from .paths import PREFIX
 from .vault import METADATA, Vault
 
 _CREATE = text("""
@@ -54,16 +55,8 @@ def move(
     executed_minor: int | None = None,
 ) -> None:
     """Change the state of a locked investment and log it; the schema refuses illegal edges."""
-    connection.execute(
-        _MOVE,
-        {
-            "id": investment_id,
-            "to_state": to_state,
-            "reason": reason,
-            "evidence": evidence,
-            "executed_minor": executed_minor,
-        },
-    )
+    values = {"id": investment_id, "to_state": to_state, "executed_minor": executed_minor}
+    connection.execute(_MOVE, values | {"reason": reason, "evidence": evidence})
 
 
 def create(
@@ -85,34 +78,28 @@ def create(
     if refused := wallets.refusal_if_closed(wallet):
         return refused
     investment_id = uuid4()
-    token = vault.tokenise(
-        connection, purpose=METADATA, subject_id=investment_id, value=metadata
-    )
-    connection.execute(
-        _CREATE,
-        {
-            "id": investment_id,
-            "user_id": principal.user_id,
-            "instrument": instrument,
-            "amount_minor": amount_minor,
-            "currency": currency,
-            "metadata_token": token,
-            "key": key,
-        },
-    )
-    return Answer.of(
-        201,
-        {
-            "investment_id": str(investment_id),
-            "user_id": str(principal.user_id),
-            "amount_minor": str(amount_minor),
-            "currency": currency,
-            "instrument": instrument,
-            "state": "PENDING",
-            "job_id": None,
-        },
-        location=f"{PREFIX}/investments/{investment_id}",
-    )
+    token = vault.tokenise(connection, purpose=METADATA, subject_id=investment_id, value=metadata)
+    investment = {
+        "id": investment_id,
+        "user_id": principal.user_id,
+        "amount_minor": amount_minor,
+        "currency": currency,
+        "instrument": instrument,
+    }
+    connection.execute(_CREATE, investment | {"metadata_token": token, "key": key})
+    document = _document(investment, "PENDING") | {"job_id": None}
+    return Answer.of(201, document, location=f"{PREFIX}/investments/{investment_id}")
+
+
+def _document(investment: Mapping[str, object], state: str) -> dict[str, object]:
+    return {
+        "investment_id": str(investment["id"]),
+        "user_id": str(investment["user_id"]),
+        "amount_minor": str(investment["amount_minor"]),
+        "currency": investment["currency"],
+        "instrument": investment["instrument"],
+        "state": state,
+    }
 
 
 def _lock_own(connection: Connection, principal: Principal, investment_id: UUID) -> Row:
@@ -137,15 +124,15 @@ def accept(connection: Connection, principal: Principal, investment_id: UUID) ->
         return Answer.refusal(
             "already-accepted",
             "The investment was accepted for execution by another request.",
-            job_id=str(job_id),
-            status_url=status_url(job_id),
+            **jobs.address(job_id),
         )
     if refused := wallets.refusal_if_closed(wallets.lock(connection, investment.user_id)):
         return refused
     wallet, hold = ledger.wallet(investment.user_id), ledger.hold(investment_id)
     ledger.ensure_accounts(connection, [hold], currency=investment.currency)
     balances = ledger.lock_accounts(connection, [wallet, hold])
-    if balances[wallet] < investment.amount_minor:
+    amount = investment.amount_minor
+    if balances[wallet] < amount:
         return Answer.refusal(
             "insufficient-funds", "The wallet holds less than the amount of the investment."
         )
@@ -154,17 +141,11 @@ def accept(connection: Connection, principal: Principal, investment_id: UUID) ->
         kind="hold",
         subject_id=str(investment_id),
         currency=investment.currency,
-        legs=[
-            ledger.debit(wallet, investment.amount_minor),
-            ledger.credit(hold, investment.amount_minor),
-        ],
+        legs=[ledger.debit(wallet, amount), ledger.credit(hold, amount)],
     )
     move(connection, investment_id, "QUEUED")
-    job_id = jobs.enqueue(
+    return jobs.enqueue(
         connection, kind="execution", subject_id=str(investment_id), user_id=investment.user_id
-    )
-    return Answer.of(
-        202, {"job_id": str(job_id), "status_url": status_url(job_id)}, location=status_url(job_id)
     )
 
 
@@ -182,31 +163,19 @@ def cancel(connection: Connection, principal: Principal, investment_id: UUID) ->
             "not-cancellable", f"The investment is {investment.state.lower()} already."
         )
     move(connection, investment_id, "CANCELLED", reason="requested")
-    return Answer.of(
-        200,
-        {
-            "investment_id": str(investment_id),
-            "user_id": str(investment.user_id),
-            "amount_minor": str(investment.amount_minor),
-            "currency": investment.currency,
-            "instrument": investment.instrument,
-            "state": "CANCELLED",
-        },
-    )
+    return Answer.of(200, _document(investment._mapping, "CANCELLED"))
 
 
 def release(connection: Connection, investment: Row, *, fence: int | None = None) -> None:
     """Give the held money back to the wallet."""
     wallet, hold = ledger.wallet(investment.user_id), ledger.hold(investment.id)
+    amount = investment.amount_minor
     ledger.lock_accounts(connection, [wallet, hold])
     ledger.post(
         connection,
         kind="release",
         subject_id=str(investment.id),
         currency=investment.currency,
-        legs=[
-            ledger.debit(hold, investment.amount_minor),
-            ledger.credit(wallet, investment.amount_minor),
-        ],
+        legs=[ledger.debit(hold, amount), ledger.credit(wallet, amount)],
         fence=fence,
     )

@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Engine, Row, text
 
 from . import db, logs
+from .idempotency import Answer
+from .paths import PREFIX
 from .settings import Settings
 from .tracing import current_traceparent
 
@@ -106,21 +108,18 @@ INSERT INTO job_state_logs (job_id, from_state, to_state, attempt, fence, reason
 SELECT id, old_state, :to_state, attempts, fence, :reason FROM moved""")
 
 
-def enqueue(connection: Connection, *, kind: str, subject_id: str, user_id: UUID) -> UUID:
-    """Write job, state log and outbox row in the caller's transaction."""
+def enqueue(connection: Connection, *, kind: str, subject_id: str, user_id: UUID) -> Answer:
+    """Write job, state log and outbox row in the caller's transaction; the answer names the job."""
     job_id = uuid4()
-    connection.execute(
-        _ENQUEUE,
-        {
-            "job_id": job_id,
-            "message_id": uuid4(),
-            "kind": kind,
-            "subject_id": subject_id,
-            "user_id": user_id,
-            "traceparent": current_traceparent(),
-        },
-    )
-    return job_id
+    message = {"message_id": uuid4(), "traceparent": current_traceparent()}
+    job = {"job_id": job_id, "kind": kind, "subject_id": subject_id, "user_id": user_id}
+    connection.execute(_ENQUEUE, job | message)
+    return Answer.of(202, address(job_id), location=address(job_id)["status_url"])
+
+
+def address(job_id: UUID) -> dict[str, str]:
+    """What an answer says about a job: where its state can be read."""
+    return {"job_id": str(job_id), "status_url": f"{PREFIX}/jobs/{job_id}"}
 
 
 def horizon(settings: Settings) -> dict[str, object]:
@@ -131,22 +130,15 @@ def horizon(settings: Settings) -> dict[str, object]:
 
 def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
     """Claim the job in a transaction of its own; None when it is not to be run now."""
-    claim_id = uuid4()
-    parameters = {
-        "job_id": job_id,
-        "claim_id": claim_id,
-        "lease_ms": settings.job_lease_ms,
-        **horizon(settings),
-    }
+    where = {"job_id": job_id, "claim_id": uuid4()}
+    parameters = where | {"lease_ms": settings.job_lease_ms} | horizon(settings)
 
     def take(connection: Connection) -> Row | None:
         return connection.execute(_CLAIM, parameters).one_or_none()
 
     def find(connection: Connection) -> Row | None:
         # By our own claim id: another worker could hold the fence that we were about to get.
-        return connection.execute(
-            _FIND_CLAIM, {"job_id": job_id, "claim_id": claim_id}
-        ).one_or_none()
+        return connection.execute(_FIND_CLAIM, where).one_or_none()
 
     row = db.run_step(engine, take, read_back=find, step="claim")
     return None if row is None else Claim(*row)
@@ -197,10 +189,7 @@ def postpone(engine: Engine, claim: Claim, *, reason: str, settings: Settings) -
         move(connection, claim.job_id, "WAITING", reason=reason, delay_ms=delay_ms)
         return True
 
-    def find(connection: Connection) -> bool | None:
-        return is_past(connection, claim)
-
-    if db.run_step(engine, work, read_back=find, step="postpone"):
+    if db.run_step(engine, work, read_back=lambda c: is_past(c, claim), step="postpone"):
         logs.info("job_postponed", job_id=claim.job_id, attempt=claim.attempt, reason=reason)
 
 
@@ -226,13 +215,5 @@ def move(
     fence_step: int = 0,
 ) -> None:
     """Change the state and log it; the job must be locked. Ends lease and claim."""
-    connection.execute(
-        _MOVE,
-        {
-            "job_id": job_id,
-            "to_state": to_state,
-            "reason": reason,
-            "delay_ms": delay_ms,
-            "fence_step": fence_step,
-        },
-    )
+    values = {"job_id": job_id, "to_state": to_state, "reason": reason, "delay_ms": delay_ms}
+    connection.execute(_MOVE, values | {"fence_step": fence_step})

@@ -87,7 +87,7 @@ WHERE id = ANY(:ids) AND balance_minor IS NOT NULL ORDER BY id FOR UPDATE""")
 
 _INSERT_TRANSACTION = text("""
 INSERT INTO ledger_transactions (kind, subject_id, step, currency, fence, traceparent)
-VALUES (:kind, :subject_id, :step, :currency, :fence, :traceparent) RETURNING id""")
+VALUES (:kind, :subject_id, 0, :currency, :fence, :traceparent) RETURNING id""")
 
 _INSERT_ENTRIES = text("""
 INSERT INTO ledger_entries (tx_id, account_id, direction, amount_minor)
@@ -104,8 +104,7 @@ WHERE account.id = change.id""")
 
 def ensure_accounts(connection: Connection, account_ids: Iterable[str], *, currency: str) -> None:
     """Create the accounts that do not exist yet."""
-    parameters = {"ids": sorted(account_ids), "currency": currency}
-    connection.execute(_ENSURE_ACCOUNTS, parameters)
+    connection.execute(_ENSURE_ACCOUNTS, {"ids": sorted(account_ids), "currency": currency})
 
 
 def lock_accounts(connection: Connection, account_ids: Iterable[str]) -> dict[str, int]:
@@ -121,33 +120,21 @@ def post(
     subject_id: str,
     currency: str,
     legs: list[Leg],
-    step: int = 0,
     fence: int | None = None,
 ) -> None:
     """Post one ledger transaction; its client accounts must be locked.
 
     The natural key (kind, subject, step) makes a second posting of the same thing impossible.
     """
-    tx_id = connection.scalar(
-        _INSERT_TRANSACTION,
-        {
-            "kind": kind,
-            "subject_id": subject_id,
-            "step": step,
-            "currency": currency,
-            "fence": fence,
-            "traceparent": current_traceparent(),
-        },
-    )
-    connection.execute(
-        _INSERT_ENTRIES,
-        {
-            "tx_id": tx_id,
-            "accounts": [leg.account_id for leg in legs],
-            "directions": [leg.direction for leg in legs],
-            "amounts": [leg.amount_minor for leg in legs],
-        },
-    )
+    posted = {"kind": kind, "subject_id": subject_id, "currency": currency, "fence": fence}
+    posted["traceparent"] = current_traceparent()
+    entries = {
+        "tx_id": connection.scalar(_INSERT_TRANSACTION, posted),
+        "accounts": [leg.account_id for leg in legs],
+        "directions": [leg.direction for leg in legs],
+        "amounts": [leg.amount_minor for leg in legs],
+    }
+    connection.execute(_INSERT_ENTRIES, entries)
     changes: dict[str, int] = {}
     for leg in legs:
         if leg.is_cached:

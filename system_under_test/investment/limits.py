@@ -26,9 +26,6 @@ class Action(StrEnum):
     CLOSE_WALLET = "close_wallet"
     SET_FLAG = "set_flag"
 
-    def limit(self, settings: Settings) -> int:
-        return getattr(settings, f"limit_{self}")
-
 
 class Limited(Problem):
     """The limit is reached; `wait_s` until the oldest event that stands in the way is an hour old.
@@ -81,7 +78,7 @@ def check(connection: Connection, user_id: UUID, action: Action, *, settings: Se
 def _look(
     connection: Connection, statement: TextClause, user_id: UUID, action: Action, settings: Settings
 ) -> None:
-    limit = action.limit(settings)
+    limit = getattr(settings, f"limit_{action}")
     parameters = {"user_id": user_id, "action": action.value, "limit": limit}
     row = connection.execute(statement, parameters).one()
     if row.is_full:

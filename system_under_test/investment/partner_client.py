@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from .settings import Settings
 from .tracing import current_traceparent
@@ -75,31 +76,23 @@ class PartnerClient:
         self._read_api_key = read_api_key
         self._api_key: str | None = None
         self._url = settings.partner_url.rstrip("/")
-        self._total_s = (
-            settings.partner_connect_timeout_ms + settings.partner_read_timeout_ms
-        ) / 1000
-        self._pool = urllib3.PoolManager(
-            maxsize=1,
-            retries=False,
-            timeout=urllib3.Timeout(
-                connect=settings.partner_connect_timeout_ms / 1000,
-                read=settings.partner_read_timeout_ms / 1000,
-            ),
-        )
+        connect_s = settings.partner_connect_timeout_ms / 1000
+        read_s = settings.partner_read_timeout_ms / 1000
+        self._total_s = connect_s + read_s
+        timeout = urllib3.Timeout(connect=connect_s, read=read_s)
+        self._pool = urllib3.PoolManager(maxsize=1, retries=False, timeout=timeout)
 
     def submit(self, order: Order) -> Outcome:
         """Ask the partner to execute the order; it dedupes by the client order id."""
+        key = str(order.client_order_id)
         document = {
-            "client_order_id": str(order.client_order_id),
+            "client_order_id": key,
             "account": order.account,
             "instrument": order.instrument,
             "amount_minor": str(order.amount_minor),
             "currency": order.currency,
         }
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": str(order.client_order_id),
-        }
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         outcome = self._call("POST", "/orders", order, body=json.dumps(document), headers=headers)
         return Unknown("order not found after a submit") if outcome == NotFound() else outcome
 
@@ -121,12 +114,9 @@ class PartnerClient:
                 method, self._url + path, body=body, headers=headers, preload_content=False
             )
             status, content = response.status, self._read(response)
-        except (
-            urllib3.exceptions.NewConnectionError,
-            urllib3.exceptions.ConnectTimeoutError,
-        ) as error:
+        except (NewConnectionError, ConnectTimeoutError) as error:
             return NotSent(type(error).__name__)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:
             return Unknown(type(error).__name__)
         if status == 401:
             self._api_key = None
@@ -140,7 +130,7 @@ class PartnerClient:
             while chunk := response.read1(_MAX_BODY_BYTES):
                 content += chunk
                 if len(content) > _MAX_BODY_BYTES or time.monotonic() > deadline:
-                    raise urllib3.exceptions.HTTPError("answer too long or too slow")
+                    raise HTTPError("answer too long or too slow")
         except BaseException:
             response.close()
             raise

@@ -1,9 +1,3 @@
-"""Addresses of the API's resources."""
-
-from uuid import UUID
+"""Where the API's resources are."""
 
 PREFIX = "/api/v1/investment"
-
-
-def status_url(job_id: UUID) -> str:
-    return f"{PREFIX}/jobs/{job_id}"

@@ -1,7 +1,5 @@
 """Turn what the partner said into postings and final states, in the caller's transaction."""
 
-from uuid import UUID
-
 from sqlalchemy import Connection, Row, text
 
 from . import investments, jobs, ledger, logs
@@ -33,12 +31,10 @@ def settle(
         case Executed():
             _capture(connection, investment, outcome, fence=claim.fence)
             token = vault_of(settings).tokenise(
-                connection,
-                purpose=PARTNER_ORDER,
-                subject_id=investment.id,
-                value=outcome.order_id,
+                connection, purpose=PARTNER_ORDER, subject_id=investment.id, value=outcome.order_id
             )
-            _close_order(connection, investment.id, status="CONFIRMED", token=token)
+            closed = {"status": "CONFIRMED", "token": token, "reason": None}
+            connection.execute(_CLOSE_ORDER, closed | {"investment_id": investment.id})
             investments.move(
                 connection,
                 investment.id,
@@ -49,7 +45,8 @@ def settle(
             jobs.move(connection, job_id, "SUCCEEDED")
         case Rejected(reason):
             investments.release(connection, investment, fence=claim.fence)
-            _close_order(connection, investment.id, status="REJECTED", reason=reason)
+            closed = {"status": "REJECTED", "token": None, "reason": reason}
+            connection.execute(_CLOSE_ORDER, closed | {"investment_id": investment.id})
             investments.move(
                 connection, investment.id, "FAILED", reason=reason, evidence="partner refusal"
             )
@@ -91,20 +88,6 @@ def _capture(connection: Connection, investment: Row, executed: Executed, *, fen
         )
 
 
-def _close_order(
-    connection: Connection,
-    investment_id: UUID,
-    *,
-    status: str,
-    token: UUID | None = None,
-    reason: str | None = None,
-) -> None:
-    connection.execute(
-        _CLOSE_ORDER,
-        {"investment_id": investment_id, "status": status, "token": token, "reason": reason},
-    )
-
-
 def _wait_or_review(
     connection: Connection,
     investment: Row,
@@ -118,10 +101,8 @@ def _wait_or_review(
     reason = "not known to the partner yet" if not_found else outcome.reason
     sent = not isinstance(outcome, NotSent)
     used_up = jobs.spend(connection, claim.job_id, sent=sent, settings=settings)
-    connection.execute(
-        _KEEP_ORDER_OPEN,
-        {"investment_id": investment.id, "job_id": claim.job_id, "reason": reason},
-    )
+    values = {"investment_id": investment.id, "job_id": claim.job_id, "reason": reason}
+    connection.execute(_KEEP_ORDER_OPEN, values)
     if used_up:
         investments.move(connection, investment.id, "REVIEW", reason=reason)
         jobs.move(connection, claim.job_id, "REVIEW", reason=reason)

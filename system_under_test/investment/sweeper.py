@@ -80,13 +80,13 @@ class Sweeper:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engine = db.make_engine(settings, pool_size=2)
-        self._partner = PartnerClient(
-            settings, partners.api_key_reader(self._engine, settings)
-        )
+        self._partner = PartnerClient(settings, partners.api_key_reader(self._engine, settings))
         after_ms = settings.job_lease_ms + settings.redispatch_after_ms
         self._limits = {
             "redispatch_after": timedelta(milliseconds=settings.redispatch_after_ms),
             "reconcile_after": timedelta(milliseconds=after_ms),
+            "key_retention": timedelta(days=settings.idempotency_retention_days),
+            "event_retention": timedelta(days=1),
             **jobs.horizon(settings),
         }
 
@@ -124,45 +124,24 @@ class Sweeper:
 
     def _reap(self) -> None:
         """Forget keys and counted events whose time is over; what fails is reaped another time."""
-        ages = {
-            "key_retention": timedelta(days=self._settings.idempotency_retention_days),
-            "event_retention": timedelta(days=1),
-        }
         for statement in _REAP:
             try:
-                db.run_transaction(self._engine, lambda c, s=statement: c.execute(s, ages))
+                db.run_transaction(self._engine, lambda c, s=statement: c.execute(s, self._limits))
             except Exception as error:
                 logs.warning("sweep_failed", step="reap", error=type(error).__name__)
 
     def _redispatch(self, row: Row) -> None:
-        parameters = self._limits | {"job_id": row.id}
-
-        def work(connection: Connection) -> bool:
-            return connection.execute(_REDISPATCH, parameters).one_or_none() is not None
-
-        if db.run_transaction(self._engine, work):
+        where = self._limits | {"job_id": row.id}
+        if db.run_transaction(self._engine, lambda c: c.scalar(_REDISPATCH, where)):
             logs.info("job_redispatched", job_id=row.id, state=row.state)
 
     def _reconcile(self, row: Row) -> None:
-        order = Order(
-            investment_id=row.id,
-            client_order_id=row.client_order_id,
-            attempt=row.attempts,
-            account=str(row.user_id),
-            instrument=row.instrument,
-            amount_minor=row.amount_minor,
-            currency=row.currency,
-        )
+        order = execution.order_of(row, row.client_order_id, row.attempts)
         outcome = self._partner.query(order)
         if outcome == NotFound() and row.state == "REVIEW":
             outcome = self._place_again(row)
-        settled = self._settle(row, outcome)
-        logs.info(
-            "order_reconciled",
-            investment_id=row.id,
-            outcome=type(outcome).__name__,
-            settled=settled,
-        )
+        settled, name = self._settle(row, outcome), type(outcome).__name__
+        logs.info("order_reconciled", investment_id=row.id, outcome=name, settled=settled)
 
     def _place_again(self, row: Row) -> Outcome:
         """The very same order, unless somebody settled it: the partner dedupes what comes late."""
@@ -218,12 +197,7 @@ class Sweeper:
                 investments.move(connection, investment.id, "REVIEW", reason=_EXHAUSTED)
             delay_ms = self._settings.review_retry_ms if investment is None else None
             jobs.move(
-                connection,
-                row.id,
-                "REVIEW",
-                reason=_EXHAUSTED,
-                delay_ms=delay_ms,
-                fence_step=1,
+                connection, row.id, "REVIEW", reason=_EXHAUSTED, delay_ms=delay_ms, fence_step=1
             )
             return True
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
+from .settings import Settings
+
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
@@ -27,6 +29,14 @@ class NoSpans:
 
 
 spans = NoSpans()
+
+
+def start_spans(settings: Settings) -> None:
+    """Make and send spans in this process, if there is an endpoint for them."""
+    if settings.otlp_endpoint:
+        from . import telemetry
+
+        telemetry.start(settings)
 
 
 def parse_traceparent(value: str | None) -> str | None:

@@ -60,10 +60,7 @@ def main(settings: Settings) -> None:
 
     @worker_process_init.connect(weak=False)
     def start_child(**_: object) -> None:
-        if settings.otlp_endpoint:
-            from . import telemetry
-
-            telemetry.start(settings)
+        tracing.start_spans(settings)
         children.append(WorkerServices(settings))
 
     @app.task(name=broker.TASK, bind=True, ignore_result=True)

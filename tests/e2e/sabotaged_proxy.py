@@ -12,10 +12,17 @@ from fault_injection.proxy.__main__ import main
 from fault_injection.proxy.toxics.message import MessageToxic
 
 _honest = exchange.Exchange._toxic_for
+_honest_before = exchange.Exchange._toxic_before
 
 
 def _lie(self: exchange.Exchange, unit) -> MessageToxic | None:  # type: ignore[no-untyped-def]
     toxic = _honest(self, unit)
+    if toxic is not None:
+        self.hub.toxic_event(toxic.action, self.connection, toxic.name, unit)
+
+
+def _lie_before(self: exchange.Exchange, unit) -> MessageToxic | None:  # type: ignore[no-untyped-def]
+    toxic = _honest_before(self, unit)
     if toxic is not None:
         self.hub.toxic_event(toxic.action, self.connection, toxic.name, unit)
 
@@ -41,5 +48,10 @@ if __name__ == "__main__":
         exchange.Exchange.from_client = _lose_the_request  # type: ignore[method-assign]
         exchange.Exchange._toxic_for = _forward  # type: ignore[method-assign]
     else:
-        exchange.Exchange._toxic_for = {"forward": _forward, "forward-and-lie": _lie}[mode]  # type: ignore[method-assign]
+        replies, requests = {
+            "forward": (_forward, _forward),
+            "forward-and-lie": (_lie, _lie_before),
+        }[mode]
+        exchange.Exchange._toxic_for = replies  # type: ignore[method-assign]
+        exchange.Exchange._toxic_before = requests  # type: ignore[method-assign]
     sys.exit(main())

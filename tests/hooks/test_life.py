@@ -16,12 +16,16 @@ from fault_injection.faults.hook_kill import HookKill
 from fault_injection.hooks import HookController
 from fault_injection.hooks.controller import BOOT
 from harness.core import clock
-from harness.core.errors import NotUndoneError
+from harness.core.errors import HarnessError, NotUndoneError
 from harness.core.stack import HookEvent
+from harness.core.target import load_target
 from harness.core.waits import wait_until
+from harness.stacks.compose import ComposeStack
+from harness.stacks.options import StackOptions
 from tests.hooks.conftest import Records, Script, StartScript
 
 ROOT = Path(__file__).parents[2]
+NOBODY = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
 # A controller in a process of its own: prints an environment, then arms what it is told to.
 CONTROLLER = """
 import json, os, sys
@@ -58,6 +62,13 @@ def test_a_pause_lasts_until_it_is_released(
     assert "5" in script.receive()["value"]
     wait_until(lambda: len(records()) == 2, what="the record after", seconds=5)
     assert records()[1].outcome == "released"
+
+
+def test_a_delay_of_nothing(script: Script, controller: HookController) -> None:
+    controller.arm("shop:pay@entry", "delay(0ms)")
+    begun = clock.monotonic_ns()
+    script.ask("[pay(5) for _ in range(20)]")
+    assert (clock.monotonic_ns() - begun) / 1e9 < 2
 
 
 @pytest.mark.parametrize(("term", "outcome"), [("delay(120ms)", "delayed"),
@@ -192,9 +203,9 @@ def test_a_fork_is_hooked(start_script: StartScript, controller: HookController)
 def test_a_stopped_process_cannot_be_told(
     start_script: StartScript, controller: HookController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fault_injection.hooks.controller.ANSWER_SECONDS", 0.3)
     made = start_script("stopped")
     armed = controller.arm("shop:pay@entry", "off", process="stopped")
+    monkeypatch.setattr("fault_injection.hooks.controller.ANSWER_SECONDS", 0.3)
     made.process.send_signal(signal.SIGSTOP)
     os.waitpid(made.process.pid, os.WUNTRACED)
     try:
@@ -239,6 +250,8 @@ def test_the_death_of_the_controller_lets_go_and_disarms(
     assert made.receive()["value"] == "(2, 5)"
     assert (clock.monotonic_ns() - begun) / 1e9 < 2
     assert made.ask("wrapped(3)") == "3"
+    own = "wrapped.__wrapped__.__code__.co_filename.endswith('shop.py')"
+    wait_until(lambda: made.ask(own) == "True", what="the function's own code", seconds=2)
     shutil.rmtree(Path(env["STORMPROOF_HOOKS"]).parent)
 
 
@@ -268,9 +281,8 @@ def test_without_a_controller_the_process_runs(
     assert "stormproof hooks: none" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
 def test_a_copy_that_cannot_be_written_run_by_somebody_else(
-    controller: HookController, start_script: StartScript
+    controller: HookController,
 ) -> None:
     """As it is mounted into a container: elsewhere, read-only, for another user."""
     with tempfile.TemporaryDirectory() as folder:
@@ -282,13 +294,52 @@ def test_a_copy_that_cannot_be_written_run_by_somebody_else(
         env["PYTHONPATH"] = env["PYTHONPATH"].replace(str(BOOT), copied)
         code = "import shop, sys; sys.stdin.readline(); print(shop.pay(5))"
         process = subprocess.Popen(
-            ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
-             sys.executable, "-c", code],
+            [*(NOBODY if os.geteuid() == 0 else ()), sys.executable, "-c", code],
             env=env, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         controller.wait_joined("nobody")
         controller.arm("shop:pay@entry", "return(7)", process="nobody", early=True)
         assert process.communicate("\n", timeout=10)[0] == "7\n"
+
+
+def test_containers_mount_what_they_are_told_of(
+    controller: HookController, tmp_path: Path
+) -> None:
+    """The compose stack's own part of the file; without hooks it has nothing of them."""
+    target = load_target(ROOT / "system_under_test")
+
+    def services(hooks: HookController | None) -> dict:
+        options = StackOptions(run_id="x", seed=1, proxy_argv=(), hooks=hooks)
+        stack = ComposeStack(target, options, compose_file=ROOT / "docker-compose.chaos.yml")
+        return json.loads(stack._write_override(tmp_path).read_text())["services"]
+
+    assert "hooks" not in json.dumps(services(None)).lower()
+    worker = services(controller)["worker"]
+    env = worker["environment"]
+    mounted = dict(volume.removesuffix(":ro").split(":") for volume in worker["volumes"])
+    there = {at: where for where, at in mounted.items()}
+    boot, source = env["PYTHONPATH"].split(":")
+    assert (Path(there[boot]) / "sitecustomize.py").exists()
+    assert source == "/opt/target"
+    folder, _, name = env["STORMPROOF_HOOKS"].rpartition("/")
+    assert (Path(there[folder]) / name).is_socket()
+
+
+def test_a_listener_that_fails_ends_all_hooks(tmp_path: Path) -> None:
+    """What cannot be written down does not happen, and nobody is left waiting."""
+
+    def fail(_event: HookEvent) -> None:
+        raise OSError("the disk is full")
+
+    with HookController(on_event=fail) as controller:
+        made = Script(tmp_path, controller.environment("script", dict(os.environ)))
+        controller.wait_joined("script")
+        assert made.ask("1") == "1"
+        controller.arm("shop:pay@entry", "return(7)")
+        assert made.ask("pay(5)[0]") == "5"
+        with pytest.raises(HarnessError, match="the disk is full"):
+            controller.arm("shop:pay@entry", "return(7)")
+        made.end()
 
 
 MEASURE = "min(__import__('timeit').repeat(lambda: pay(5), number=20000, repeat=7))"

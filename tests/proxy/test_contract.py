@@ -6,8 +6,11 @@ What only ours does is in test_extras.py and test_robustness.py.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
@@ -69,6 +72,32 @@ def test_the_official_python_client(api, peer):
     proxy.destroy()
     client.destroy_all()
     assert client.proxies() == {}
+
+
+def test_the_official_command_line(api, peer, toxiproxy_cli):
+    def cli(line: str) -> str:
+        argv = [str(toxiproxy_cli), "--host", api.url, *line.split()]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    assert cli(f"create -l localhost:0 -u {peer.address} p") == "Created new proxy p"
+    listen = api.get("/proxies/p")["listen"]
+    assert cli("list") == f"p\t{listen}\t{peer.address}\tenabled\t0"
+    added = cli("toxic add -t latency -a latency=100 -tox 0.5 -u p")
+    assert added == "Added upstream latency toxic 'latency_upstream' on proxy 'p'"
+    cli("toxic update -n latency_upstream -a jitter=7 p")
+    attributes = "attributes=[\tjitter=7\tlatency=100\t]"
+    assert cli("inspect p") == (
+        f"latency_upstream\ttype=latency\tstream=upstream\ttoxicity=1.00\t{attributes}"
+    )
+    assert cli("toggle p") == "Proxy p is now disabled"
+    assert cli("toggle p") == "Proxy p is now enabled"
+    assert len(api.get("/proxies/p/toxics")) == 1
+    removed = cli("toxic remove -n latency_upstream p")
+    assert removed == "Removed toxic 'latency_upstream' on proxy 'p'"
+    assert cli("delete p") == "Deleted proxy p"
+    assert api.get("/proxies") == {}
 
 
 def test_shape_of_answers(api):
@@ -305,6 +334,21 @@ def test_update_keeps_connections_unless_an_address_changes(api, pair, peer):
     assert (shown["upstream"], shown["listen"]) == ("127.0.0.1:1", listen)
     assert [toxic["name"] for toxic in shown["toxics"]] == ["noop_downstream"]
     assert client.recv(1) == b""
+
+
+def test_idle_connections_are_kept_alive_by_the_kernel(api, pair):
+    client, server = pair()
+    legs = {(server.getpeername()[1], server.getsockname()[1])}
+    legs.add((client.getpeername()[1], client.getsockname()[1]))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    timers = {
+        (int(row[1].partition(":")[2], 16), int(row[2].partition(":")[2], 16)): row[5]
+        for row in rows
+    }
+    for leg in legs:
+        kind, _, jiffies = timers[leg].partition(":")
+        # 2 is the timer of keep-alive.
+        assert (kind, 10 < int(jiffies, 16) / os.sysconf("SC_CLK_TCK") <= 15.5) == ("02", True)
 
 
 def test_disable_refuses_and_enable_takes_the_same_port(api, pair):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -38,7 +39,8 @@ LIMIT = {"type": "limit_data", "name": "cut", "attributes": {"bytes": 2}}
 def test_toxics_come_with_their_proxy(api, peer, path):
     body = {"name": "p", "listen": "127.0.0.1:0", "upstream": peer.address}
     twice = body | {"toxics": [LIMIT, LIMIT]}
-    answer = api.call("POST", path, [twice] if path == "/populate" else twice)
+    before = {"name": "before", "listen": "127.0.0.1:0", "upstream": "u:1"}
+    answer = api.call("POST", path, [before, twice] if path == "/populate" else twice)
     assert answer.status_code == 409
     assert api.get("/proxies") == {}
     good = body | {"toxics": [LIMIT, {"type": "noop", "stream": "upstream"}]}
@@ -169,7 +171,8 @@ def test_a_refused_upstream_ends_the_client_at_once(api, peer):
     listen = create(api, name="gone", upstream=peer.address).json()["listen"]
     for first in (b"", b"already sent"):
         with connect(listen) as client:
-            client.sendall(first)
+            with contextlib.suppress(ConnectionError):
+                client.sendall(first)
             elapsed, ended = took(lambda sock=client: ends(sock))
             assert (ended, elapsed < BUSY_S) == (True, True)
     assert [event["action"] for event in api.events("gone")][0] == "refused"
@@ -240,6 +243,30 @@ def test_command_line(tmp_path):
         running.process.kill()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["-host", "127.0.0.1", "-port", "{busy}"], "address already in use"),
+        (["-host", "127.0.0.1", "-port", "99999"], "invalid port"),
+        (["-host", "nowhere.invalid"], "no such host"),
+    ],
+)
+def test_an_address_that_cannot_be_had_ends_it(peer, arguments, reason):
+    argv = [text.format(busy=peer.address.rpartition(":")[2]) for text in arguments]
+    command = [sys.executable, "-m", "fault_injection.proxy", *argv]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert reason in json.loads(done.stdout)["error"]
+
+
+def test_localhost_is_one_address(tmp_path):
+    command = [sys.executable, "-m", "fault_injection.proxy", "-host=localhost", "-port=0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    line = json.loads(process.stdout.readline())
+    process.terminate()
+    assert (line["host"], process.wait(5)) == ("127.0.0.1", 0)
+
+
 class Authority:
     """A certificate authority of one test run, and a certificate for 127.0.0.1."""
 
@@ -307,6 +334,24 @@ def test_tls_on_the_listening_leg(api, peer, authority):
     with connect(off["listen"]) as plain:
         plain.sendall(b"plain")
         assert peer.accept().recv(10) == b"plain"
+
+
+def test_a_handshake_that_outlasts_its_proxy_leads_nowhere(api, peer, authority):
+    given = {"certificate": str(authority.certificate), "key": str(authority.key)}
+    listen = create(api, name="p", upstream=peer.address, listen_tls=given).json()["listen"]
+    client = connect(listen)
+    wait_until(lambda: api.get("/counters")["proxies"]["p"]["accepted"] == 1)
+    for enabled in (False, True):
+        assert api.call("POST", "/proxies/p", {"enabled": enabled}).status_code == 200
+    try:
+        with authority.client.wrap_socket(client, server_hostname="peer") as secure:
+            assert ends(secure)
+    except (ConnectionError, ssl.SSLError):
+        client.close()
+    assert api.get("/connections")["connections"] == []
+    peer.listener.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        peer.accept()
 
 
 @pytest.mark.parametrize(

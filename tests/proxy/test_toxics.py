@@ -9,6 +9,11 @@ import pytest
 
 from tests.proxy.sockets import BUSY_S, ends, read, read_all, took
 
+# What the real server does with bytes takes seconds to watch and changes with no commit of ours.
+pytestmark = pytest.mark.parametrize(
+    "wire", ["ours", pytest.param("toxiproxy", marks=pytest.mark.nightly)], indirect=True
+)
+
 
 @pytest.fixture
 def api(wire):

@@ -21,6 +21,34 @@ WITHHELD_LIMIT = 64
 FINGERPRINTS_PER_TRANSACTION = 256
 
 
+@dataclass(slots=True)
+class Handling:
+    """What happens to a unit's reply when it is not simply passed on."""
+
+    # What the client gets in its place; nothing when it is swallowed.
+    reply: bytes = b""
+    swallowed: bool = False
+    # Units that the server does not know, with the replies that follow this one's.
+    followers: list[tuple[Unit, bytes, bool]] = field(default_factory=list)
+
+    @property
+    def changes_reply(self) -> bool:
+        return self.swallowed or bool(self.reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error as the client reads it.
+
+    A stand-in is what the server gets in place of the request so that it fails, too; without one
+    it gets nothing. `ends` says that the connection ends with the error.
+    """
+
+    reply: bytes
+    stand_in: bytes = b""
+    ends: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Unit(Record):
     """One request with its reply.
@@ -41,7 +69,23 @@ class Unit(Record):
     # Statements of two traces in one request: the unit is shared.
     mixed: bool = False
     connection: Connection | None = None
+    toxic: str | None = None
+    handling: Handling | None = None
+    # The end of a reply that says what state the server is in.
+    tail: bytes = b""
     seq: int = 0
+
+    def twin(self) -> Unit:
+        """The same request, sent once more."""
+        return Unit(
+            self.protocol,
+            kind=self.kind,
+            fingerprint=self.fingerprint,
+            trace=self.trace,
+            attribution=self.attribution,
+            requested=True,
+            toxic=self.toxic,
+        )
 
     def belongs_to(self, trace: str, attribution: str) -> None:
         self.trace = trace
@@ -61,6 +105,7 @@ class Unit(Record):
             "reply_ns": self.reply_ns,
             "status": self.status,
             "tx": self.transaction.number if self.transaction else None,
+            "toxic": self.toxic,
             "client_port": self.connection.client_port,
             "upstream_port": self.connection.upstream_port,
         }
@@ -69,10 +114,12 @@ class Unit(Record):
 class Transaction:
     """A transaction on one connection: its units share the trace that one of them carries."""
 
-    __slots__ = ("fingerprints", "mixed", "number", "trace", "withheld")
+    __slots__ = ("failed", "fingerprints", "mixed", "number", "trace", "withheld")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        # Whether the server said that only its end is left to it.
+        self.failed = False
         self.trace: str | None = None
         self.mixed = False
         self.fingerprints: dict[str, None] = {}
@@ -137,6 +184,24 @@ class Decoder:
     def head(self) -> Unit | None:
         """The unit whose reply comes next."""
         return self.pending[0] if self.pending else None
+
+    @property
+    def within_request(self) -> bool:
+        """Whether a request has begun and is not complete."""
+        raise NotImplementedError
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the client waits for an answer before it completes its request."""
+        return False
+
+    def refusal(self, unit: Unit, error: str) -> Refusal:
+        """One of the fit table's errors as the answer to a unit."""
+        raise NotImplementedError
+
+    def kept_open(self, data: bytes) -> bytes:
+        """A request without its wish that the connection ends after it."""
+        return data
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
         raise NotImplementedError

@@ -7,10 +7,12 @@ from typing import Final
 
 from fault_injection.proxy import clock
 from fault_injection.proxy.errors import Undecodable
-from fault_injection.proxy.protocols.base import HEAD_LIMIT, Context, Decoder, Unit
+from fault_injection.proxy.fit import errors
+from fault_injection.proxy.protocols.base import HEAD_LIMIT, Context, Decoder, Refusal, Unit
 from fault_injection.proxy.protocols.text import find_marker, find_trace, http_target
 
 _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding)[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection[ \t]*:[ \t]*close[ \t]*(?=\r\n|$)", re.IGNORECASE)
 MAX_HEAD = 64 * 1024
 MAX_CHUNK_LINE = 4096
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
@@ -122,8 +124,33 @@ class HttpDecoder(Decoder):
         self.client = Message()
         self.server = Message()
         self.current: Unit | None = None
+        self.expects = False
         self.body = bytearray()
         self.answering: Unit | None = None
+
+    @property
+    def within_request(self) -> bool:
+        return self.current is not None or bool(self.client.buffer)
+
+    @property
+    def awaits(self) -> bool:
+        return self.current is not None and self.expects
+
+    def refusal(self, unit: Unit, error: str) -> Refusal:
+        entry = errors("http")[error]
+        body = entry["body"].encode()
+        lines = [
+            f"HTTP/1.1 {entry['status']}",
+            f"Content-Type: {entry['type']}",
+            f"Content-Length: {len(body)}",
+            *([entry["headers"]] if "headers" in entry else []),
+        ]
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return Refusal(head if unit.kind == "HEAD" else head + body)
+
+    def kept_open(self, data: bytes) -> bytes:
+        head, end, body = data.partition(b"\r\n\r\n")
+        return _CLOSE.sub(b"\r\nConnection: keep-alive", head) + end + body
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
         at, done = 0, []
@@ -133,6 +160,7 @@ class HttpDecoder(Decoder):
                 if head is None:
                     break
                 self.current = self._request(head)
+                self.expects = b"100-continue" in head.lower()
                 complete = not self.client.expect(_headers(head), until_end=False)
             else:
                 start = at

@@ -7,13 +7,25 @@ from typing import Final, NamedTuple
 
 from fault_injection.proxy import clock
 from fault_injection.proxy.errors import Undecodable
+from fault_injection.proxy.fit import errors
 from fault_injection.proxy.protocols.base import (
     Context,
     Decoder,
+    Refusal,
     Transaction,
     Unit,
-    clip,
-    clip_buffer,
+)
+from fault_injection.proxy.protocols.postgres_messages import (
+    CLIENT_SHOWN,
+    CLIENT_TAGS,
+    CLIENT_TEXT,
+    LENGTH,
+    SERVER_TAGS,
+    SERVER_TEXT,
+    Framer,
+    bind_values,
+    message,
+    sqlstate,
 )
 from fault_injection.proxy.protocols.text import (
     FINGERPRINT_LIMIT,
@@ -24,18 +36,11 @@ from fault_injection.proxy.protocols.text import (
     without_comment,
 )
 
-CLIENT_TAGS: Final = frozenset(b"QPBDECSHXFpdcf")
-SERVER_TAGS: Final = frozenset(b"RSKZTDCE123nstIANGHWVvcd")
-CLIENT_SHOWN: Final = frozenset(b"QPBDECSHcf")
-CLIENT_TEXT: Final = frozenset(b"QPBEC")
-SERVER_TEXT: Final = frozenset(b"ZCE")
 (Q, P, B, D, E, C, S, H, X, COPY_DONE, COPY_FAIL) = b"QPBDECSHXcf"
 (READY, COMPLETE, ERROR) = b"ZCE"
-MAX_MESSAGE = 1 << 30
 MAX_STARTUP = 10_000
 STARTUP_CODES: Final = {80877102: "CANCEL", 80877103: "SSLREQUEST", 80877104: "GSSENCREQUEST"}
 STATEMENTS_LIMIT = 10_000
-_LENGTH = struct.Struct(">I")
 
 
 class Statement(NamedTuple):
@@ -43,66 +48,6 @@ class Statement(NamedTuple):
 
     sql: Sql
     trace: str | None
-
-
-class Framer:
-    """Cuts one direction into messages, keeping only the text of the tags that matter."""
-
-    __slots__ = ("body", "header", "left", "shown", "tag", "tags", "text")
-
-    def __init__(
-        self, tags: frozenset[int], *, shown: frozenset[int], text: frozenset[int]
-    ) -> None:
-        self.tags = tags
-        self.shown = shown
-        self.text = text
-        self.header = b""
-        self.tag = 0
-        self.left = -1
-        self.body = bytearray()
-
-    def feed(self, data: bytes, at: int) -> list[tuple[int, bytes, int]]:
-        """Messages completed by the chunk: tag, text, and the offset of their end."""
-        messages = []
-        size, tags, text, shown = len(data), self.tags, self.text, self.shown
-        while at < size:
-            if self.left < 0:
-                if size - at >= 5 and not self.header:
-                    tag, length = data[at], _LENGTH.unpack_from(data, at + 1)[0]
-                    at += 5
-                else:
-                    taken = data[at : at + 5 - len(self.header)]
-                    self.header += taken
-                    at += len(taken)
-                    if len(self.header) < 5:
-                        break
-                    tag, length = self.header[0], _LENGTH.unpack_from(self.header, 1)[0]
-                    self.header = b""
-                if tag not in tags or not 4 <= length <= MAX_MESSAGE:
-                    raise Undecodable(f"not a PostgreSQL message: tag {tag}, length {length}")
-                end = at + length - 4
-                if end <= size:
-                    if tag in shown:
-                        messages.append((tag, clip(data, at, end) if tag in text else b"", end))
-                    at = end
-                    continue
-                self.tag, self.left = tag, length - 4
-                self.body = bytearray()
-            at = self._fill(data, at, messages)
-        return messages
-
-    def _fill(self, data: bytes, at: int, messages: list[tuple[int, bytes, int]]) -> int:
-        """Takes what the chunk has of a message that spans chunks."""
-        end = min(at + self.left, len(data))
-        if self.tag in self.text:
-            self.body += data[at:end]
-            clip_buffer(self.body)
-        self.left -= end - at
-        if self.left == 0:
-            if self.tag in self.shown:
-                messages.append((self.tag, bytes(self.body), end))
-            self.left = -1
-        return end
 
 
 class PostgresDecoder(Decoder):
@@ -120,9 +65,30 @@ class PostgresDecoder(Decoder):
         self.parsed: list[Statement] = []
         self.failed: Unit | None = None
         self.extended = False
-        self.copy_sync = False
+        self.copy_sync = self.flushed = False
         self.statements: dict[bytes, Statement] = {}
         self.portals: dict[bytes, Statement] = {}
+
+    @property
+    def within_request(self) -> bool:
+        return bool(self.startup) or self.current is not None or self.client.within
+
+    @property
+    def awaits(self) -> bool:
+        return self.flushed and self.current is not None
+
+    def refusal(self, unit: Unit, error: str) -> Refusal:
+        entry = errors("postgres")[error]
+        severity, words = entry["severity"], entry["message"]
+        fields = f"S{severity}\0V{severity}\0C{error}\0M{words}\0\0".encode()
+        reply = message(b"E", fields)
+        if severity == "FATAL":
+            return Refusal(reply, ends=True)
+        # The server fails, too, and so knows by itself what state the transaction is in. After a
+        # COMMIT that failed there is none.
+        raising = f"RAISE EXCEPTION USING ERRCODE = '{error}', MESSAGE = '{words}';"
+        text = "ROLLBACK" if unit.kind == "COMMIT" else f"DO $$ BEGIN {raising} END $$"
+        return Refusal(reply, stand_in=message(b"Q", text.encode() + b"\0"))
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
         at, done = 0, []
@@ -138,7 +104,7 @@ class PostgresDecoder(Decoder):
     def _startup(self, data: bytes, at: int, done: list[tuple[Unit, int]]) -> int:
         """Start-up packets have no tag; returns the offset after what was taken."""
         have = len(self.startup)
-        want = 8 if have < 8 else _LENGTH.unpack_from(self.startup)[0]
+        want = 8 if have < 8 else LENGTH.unpack_from(self.startup)[0]
         taken = data[at : at + want - have]
         self.startup += taken
         at += len(taken)
@@ -173,6 +139,8 @@ class PostgresDecoder(Decoder):
         if tag in (P, B, D, E, C, H):
             self._open(extended=True)
             self._extended_message(tag, body)
+            # The client waits for the replies so far.
+            self.flushed = self.flushed or tag == H
         elif tag in (COPY_DONE, COPY_FAIL):
             # The Sync behind an extended COPY's data ends no unit: its first Sync was ignored.
             self.copy_sync = self.extended and self.current is None
@@ -183,7 +151,7 @@ class PostgresDecoder(Decoder):
             self.current = self.open_unit()
             self.current.kind = "SYNC"
             self.executed, self.parsed = [], []
-            self.extended, self.copy_sync = extended, False
+            self.extended, self.copy_sync, self.flushed = extended, False, False
 
     def _extended_message(self, tag: int, body: bytes) -> None:
         if tag == P:
@@ -194,12 +162,12 @@ class PostgresDecoder(Decoder):
             self._mark(rest)
         elif tag == B:
             portal, _, rest = body.partition(b"\0")
-            name, _, parameters = rest.partition(b"\0")
+            name, _, rest = rest.partition(b"\0")
             statement = self.statements.get(name)
             if statement is not None:
                 self._remember(self.portals, portal, statement)
             if self.context.markers and self.current.trace is None:
-                self._mark(b" ".join(_parameters(parameters)))
+                self._mark(b" ".join(bind_values(rest)))
         elif tag == E:
             statement = self.portals.get(body.partition(b"\0")[0])
             if statement is not None:
@@ -303,7 +271,7 @@ class PostgresDecoder(Decoder):
                 unit.status = body[:-1].decode("utf-8", "replace")
             return None
         if tag == ERROR:
-            unit.status = _sqlstate(body)
+            unit.status = sqlstate(body)
             self.failed = unit
             if unit.kind not in ("STARTUP", "CANCEL", "SSLREQUEST", "GSSENCREQUEST"):
                 return None
@@ -315,54 +283,18 @@ class PostgresDecoder(Decoder):
 
     def _ready(self, unit: Unit, body: bytes) -> None:
         """ReadyForQuery says what the transaction's state really is."""
+        if unit.handling is not None:
+            unit.tail = message(b"Z", body)
         if not unit.requested:
             raise Undecodable("a reply was complete before its request")
         if len(self.pending) > 1:
             return
         if body == b"I":
             self.transaction = None
-        elif self.transaction is None:
+            return
+        if self.transaction is None:
             transaction: Transaction = self.begin()
             if unit.transaction is None:
                 unit.transaction = transaction
                 transaction.saw(unit)
-
-
-def _sqlstate(body: bytes) -> str:
-    for field in body.split(b"\0"):
-        if field[:1] == b"C":
-            return field[1:].decode("ascii", "replace")
-    return "XX000"
-
-
-def _parameters(body: bytes) -> list[bytes]:
-    """The values of a Bind message as text; binary integers and UUIDs are written out."""
-    values: list[bytes] = []
-    try:
-        formats = struct.unpack_from(">H", body)[0]
-        at = 2 + 2 * formats
-        count = struct.unpack_from(">H", body, at)[0]
-        binary = struct.unpack_from(f">{formats}H", body, 2)
-        at += 2
-        for number in range(count):
-            length = struct.unpack_from(">i", body, at)[0]
-            at += 4
-            if length < 0:
-                continue
-            value = body[at : at + length]
-            at += length
-            is_binary = binary[number if formats > 1 else 0] if formats else 0
-            values.append(_as_text(value) if is_binary else value)
-    except (struct.error, IndexError):
-        # The message was clipped: what was read so far is what there is.
-        pass
-    return values
-
-
-def _as_text(value: bytes) -> bytes:
-    if len(value) in (2, 4, 8):
-        return str(int.from_bytes(value, "big", signed=True)).encode()
-    if len(value) == 16:
-        text = value.hex()
-        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])).encode()
-    return value
+        self.transaction.failed = body == b"E"

@@ -6,7 +6,15 @@ from typing import Final
 
 from fault_injection.proxy import clock
 from fault_injection.proxy.errors import Undecodable
-from fault_injection.proxy.protocols.base import Context, Decoder, Unit, clip, clip_buffer
+from fault_injection.proxy.fit import errors
+from fault_injection.proxy.protocols.base import (
+    Context,
+    Decoder,
+    Refusal,
+    Unit,
+    clip,
+    clip_buffer,
+)
 from fault_injection.proxy.protocols.text import (
     command_name,
     find_marker,
@@ -44,6 +52,11 @@ class Parser:
         self.depth: list[int] = []
         self.tag = 0
         self.items: list[bytes] = []
+
+    @property
+    def within(self) -> bool:
+        """Whether a value has begun and is not complete."""
+        return self.bulk is not None or bool(self.depth or self.line)
 
     def feed(self, data: bytes) -> list[tuple[int, list[bytes], int]]:
         """Values completed by the chunk: type, items, and the offset of their end."""
@@ -186,6 +199,15 @@ class RedisDecoder(Decoder):
         self.subscribed: dict[str, set[bytes]] = {}
         self.ever_subscribed = False
         self.expected: dict[Unit, tuple[str, int]] = {}
+
+    @property
+    def within_request(self) -> bool:
+        return self.client.within
+
+    def refusal(self, unit: Unit, error: str) -> Refusal:
+        reply = f"-{error} {errors('redis')[error]['message']}\r\n".encode()
+        # A command without its argument fails, too, and spoils a transaction as the error would.
+        return Refusal(reply, stand_in=b"*1\r\n$3\r\nGET\r\n")
 
     def requests(self, data: bytes) -> list[tuple[Unit, int]]:
         # An empty array is no command: Redis ignores it.

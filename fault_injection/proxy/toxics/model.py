@@ -133,9 +133,17 @@ def _stage_attributes(
 
 
 def create_toxic(
-    body: Mapping[str, object], *, taken: set[str], seed: int | None = None, since: int = 0
+    body: Mapping[str, object],
+    *,
+    taken: set[str],
+    seed: int | None = None,
+    since: int = 0,
+    protocol: str | None = None,
 ) -> Toxic | MessageToxic:
-    """Validates the body of a toxic's creation in the order in which Toxiproxy does."""
+    """Validates the body of a toxic's creation in the order in which Toxiproxy does.
+
+    With a protocol (`""` is none), a message toxic must also fit it.
+    """
     stream = _text(body, "stream", "downstream")
     type_ = _text(body, "type", "")
     toxicity = _toxicity(body, 1.0)
@@ -149,7 +157,7 @@ def create_toxic(
     given = _given_attributes(body)
     if type_ in MESSAGE_TOXICS:
         seeded = {} if seed is None else {"seed": seed}
-        return MESSAGE_TOXICS[type_](name, stream, toxicity, seeded | given)
+        return MESSAGE_TOXICS[type_](name, stream, toxicity, seeded | given, protocol=protocol)
     attributes = _stage_attributes(type_, dict.fromkeys(STAGES[type_].attributes, 0), given)
     default = chance.DEFAULT_SEED if seed is None else seed
     return Toxic(name, type_, stream, toxicity, attributes, default, since)

@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .. import canary, db, flags, limits, logs
 from ..errors import PROBLEMS, Problem
-from ..flags import Setting
 from ..limits import Action
 from . import sessions
 from .context import services_of
@@ -250,14 +249,7 @@ def set_flag(request: Request, key: str, form: Form) -> Response:
     def work(connection: Connection, session: Session) -> None:
         fields = {name: form.get(name) for name in ("pct", "version", "reason")}
         change = FlagChange.model_validate(fields | {"enabled": "enabled" in form}, strict=False)
-        canary.set_flag(
-            connection,
-            key,
-            Setting(change.enabled, change.pct),
-            version=change.version,
-            actor_id=session.user_id,
-            reason=change.reason,
-        )
+        canary.set_flag(connection, key, actor_id=session.user_id, **change.model_dump())
 
     return _change(request, form, key, work)
 

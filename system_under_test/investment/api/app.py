@@ -80,24 +80,21 @@ def _known(location: tuple[int | str, ...]) -> str:
     return ".".join(["body", *(str(part) for part in location[1:2] if part in fields)])
 
 
-def _invalid(request: Request, error: Exception) -> Response:
+def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"at": _known(item["loc"]), "message": item["msg"]}
-        for item in error.errors()
-    ]
+    errors = [{"at": _known(item["loc"]), "message": item["msg"]} for item in error.errors()]
     unreadable = any(item["type"] == "json_invalid" for item in error.errors())
     code = "malformed-request" if unreadable else "validation-failed"
     detail = "The fields named in errors are not valid."
-    return _problem_response(request, Problem(code, detail, {"errors": errors}))
+    return problem_response(Problem(code, detail, {"errors": errors}))
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     codes = {404: "not-found", 405: "method-not-allowed"}
     code = codes.get(error.status_code, "malformed-request")
     headers = dict(error.headers or {})
-    return _problem_response(request, Problem(code, "See the API's document.", headers=headers))
+    return problem_response(Problem(code, "See the API's document.", headers=headers))
 
 
 def _database_error(request: Request, error: Exception) -> Response:
@@ -106,16 +103,13 @@ def _database_error(request: Request, error: Exception) -> Response:
     if state and state[:2] in _FAULTS_OF_OURS:
         return _internal_error(request, error)
     logs.warning("database_unavailable", error=type(error).__name__, sqlstate=state)
-    return _problem_response(
-        request, retry_later("unavailable", "The database cannot answer now; nothing was changed.")
-    )
+    detail = "The database cannot answer now; nothing was changed."
+    return problem_response(retry_later("unavailable", detail))
 
 
-def _internal_error(request: Request, error: Exception) -> Response:
+def _internal_error(_request: Request, error: Exception) -> Response:
     logs.exception("internal_error", error)
-    return _problem_response(
-        request, Problem("internal-error", "Send the request again with the same key.")
-    )
+    return problem_response(Problem("internal-error", "Send the request again with the same key."))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -134,16 +128,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = Services(
         settings, db.make_engine(settings), cache, vault_of(settings), watch, metrics
     )
-    for router in (
-        users.router,
-        investments.router,
-        dividends.router,
-        callbacks.router,
-        flags.router,
-        admin.router,
-        operations.router,
-    ):
-        app.include_router(router, responses=PROBLEM_RESPONSES)
+    for module in (users, investments, dividends, callbacks, flags, admin, operations):
+        app.include_router(module.router, responses=PROBLEM_RESPONSES)
     document(app)
     app.add_middleware(flags.SampleMiddleware, settings=settings)
     app.add_middleware(IntakeMiddleware)

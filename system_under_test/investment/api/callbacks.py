@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from .. import db, logs, partners
 from ..errors import Problem, retry_later
@@ -61,10 +61,7 @@ _BODY = {
 
 
 @router.post(
-    "/partner-events",
-    status_code=202,
-    tags=["partner"],
-    openapi_extra={"requestBody": _BODY},
+    "/partner-events", status_code=202, tags=["partner"], openapi_extra={"requestBody": _BODY}
 )
 def receive_partner_event(
     request: Request, content: Annotated[bytes, Depends(_content)]
@@ -87,13 +84,9 @@ def receive_partner_event(
         found = error.errors(include_input=False, include_context=False)
         located = [item | {"loc": ("body", *item["loc"])} for item in found]
         raise RequestValidationError(located) from None
-
-    def record(connection: Connection) -> bool:
-        return connection.execute(_RECORD, event.model_dump()).one_or_none() is not None
-
     try:
-        due = db.run_transaction(services.engine, record)
+        due = db.run_transaction(services.engine, lambda c: c.scalar(_RECORD, event.model_dump()))
     except db.CommitOutcomeUnknown:
         raise retry_later("outcome-unknown", "Send the event again.") from None
-    logs.info("partner_event", kind=event.kind, event_id=event.event_id, order_due=due)
+    logs.info("partner_event", kind=event.kind, event_id=event.event_id, order_due=due is not None)
     return {"event_id": event.event_id}

@@ -7,7 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from fastapi import Request, Response
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row, TextClause
 
 from .. import auth, db, idempotency, limits
 from ..auth import Principal
@@ -48,31 +48,57 @@ def read(request: Request, query: Callable[[Connection, Principal], T]) -> T:
     return db.run_read(services_of(request).engine, authenticated)
 
 
-def scope_of(request: Request, payload: Mapping[str, object]) -> Scope:
-    """The request's identity. The route is the path itself: a key belongs to one resource."""
-    token = auth.bearer_token(request.headers.get("authorization"))
-    return Scope(
-        token_hash=auth.hash_token(token),
-        route=f"{request.method} {request.url.path}",
-        key=idempotency.parse_key(request.headers.getlist("idempotency-key")),
-        fingerprint=idempotency.fingerprint(payload, settings=services_of(request).settings),
-    )
+def find_own(request: Request, statement: TextClause, resource_id: UUID, *, what: str) -> Row:
+    """The row, if the caller owns it or is an administrator; to others it does not exist."""
+
+    def query(connection: Connection, principal: Principal) -> Row | None:
+        where = {"id": resource_id, "is_admin": principal.is_admin, "caller_id": principal.user_id}
+        return connection.execute(statement, where).one_or_none()
+
+    row = read(request, query)
+    if row is None:
+        raise Problem("not-found", f"There is no such {what}, or it is not yours.")
+    return row
+
+
+def key_of(request: Request) -> str:
+    return idempotency.parse_key(request.headers.getlist("idempotency-key"))
 
 
 def write(
     request: Request,
-    scope: Scope,
+    payload: Mapping[str, object],
     work: Callable[[Connection, Principal], Answer],
     *,
     action: Action,
     counted: UUID | None = None,
-) -> Answer:
+) -> Response:
     """Authenticate, claim the key, do the work, count it and keep the answer: one transaction.
 
-    An accepted answer is counted for the user `counted`, who is the caller if nobody is named.
-    Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says.
+    The business fields of `payload` make two requests with one key the same one. An accepted
+    answer is counted for the user `counted`, who is the caller if nobody is named.
     """
     services = services_of(request)
+    token = auth.bearer_token(request.headers.get("authorization"))
+    scope = Scope(
+        token_hash=auth.hash_token(token),
+        # The path itself: a key belongs to one resource.
+        route=f"{request.method} {request.url.path}",
+        key=key_of(request),
+        fingerprint=idempotency.fingerprint(payload, settings=services.settings),
+    )
+    return _respond(_answer(services, scope, work, action=action, counted=counted))
+
+
+def _answer(
+    services: Services,
+    scope: Scope,
+    work: Callable[[Connection, Principal], Answer],
+    *,
+    action: Action,
+    counted: UUID | None,
+) -> Answer:
+    """Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says."""
     services.watch.require()
     try:
         (cached, limited), cache_answers = services.cache.look_up(scope, action, counted), True
@@ -142,12 +168,10 @@ def _commit(
 
 def problem_response(problem: Problem) -> Response:
     content = json.dumps(problem.document(), separators=(",", ":"))
-    return Response(
-        content, problem.status, problem.headers, media_type="application/problem+json"
-    )
+    return Response(content, problem.status, problem.headers, media_type="application/problem+json")
 
 
-def respond(answer: Answer) -> Response:
+def _respond(answer: Answer) -> Response:
     """Send the stored bytes as they are."""
     headers = {"Location": answer.location} if answer.location else {}
     if answer.replayed:

@@ -13,14 +13,15 @@ from ..limits import Action
 from ..money import parse_amount_minor
 from ..paths import PREFIX
 from .answers import Accepted, Dividend
-from .context import read, respond, scope_of, write
+from .context import read, write
 from .models import NewDividend
 
 router = APIRouter(prefix=PREFIX)
 
 _FIND_BATCH = text("""
-SELECT id, instrument, dividend_event_id, total_minor, currency, state FROM dividend_batches
-WHERE id = :id""")
+SELECT id AS batch_id, instrument, dividend_event_id, CAST(total_minor AS text) AS total_minor,
+    currency, state
+FROM dividend_batches WHERE id = :id""")
 _COUNT_PAYOUTS = text("""
 SELECT state, count(*) AS payouts FROM dividend_payouts WHERE batch_id = :id
 GROUP BY state ORDER BY state""")
@@ -46,28 +47,19 @@ def distribute_dividends(request: Request, investment_id: UUID, body: NewDividen
             currency=body.currency,
         )
 
-    scope = scope_of(request, body.fields())
-    return respond(write(request, scope, work, action=Action.DISTRIBUTE_DIVIDENDS))
+    return write(request, body.fields(), work, action=Action.DISTRIBUTE_DIVIDENDS)
 
 
 @router.get("/dividends/{batch_id}", response_model=Dividend, tags=["admin"])
-def get_dividend(request: Request, batch_id: UUID) -> dict[str, str | dict[str, int]]:
+def get_dividend(request: Request, batch_id: UUID) -> dict[str, object]:
     """The dividend's state, and how many payouts are in which; a job names it as its subject."""
 
-    def query(connection: Connection, principal: Principal) -> dict[str, str | dict[str, int]]:
+    def query(connection: Connection, principal: Principal) -> dict[str, object]:
         principal.require_admin()
         row = connection.execute(_FIND_BATCH, {"id": batch_id}).one_or_none()
         if row is None:
             raise Problem("not-found", "There is no such dividend.")
         counts = connection.execute(_COUNT_PAYOUTS, {"id": batch_id})
-        return {
-            "batch_id": str(row.id),
-            "instrument": row.instrument,
-            "dividend_event_id": row.dividend_event_id,
-            "total_minor": str(row.total_minor),
-            "currency": row.currency,
-            "state": row.state,
-            "payouts": {row.state: row.payouts for row in counts},
-        }
+        return row._asdict() | {"payouts": {row.state: row.payouts for row in counts}}
 
     return read(request, query)

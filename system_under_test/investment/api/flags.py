@@ -9,12 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import canary, flags
 from ..auth import Principal
-from ..flags import Setting
 from ..idempotency import Answer
 from ..limits import Action
 from ..paths import PREFIX
 from ..settings import Settings
-from .context import read, respond, scope_of, write
+from .context import read, write
 from .models import CanaryOrder, FlagChange
 
 router = APIRouter(prefix=PREFIX, tags=["admin"])
@@ -49,16 +48,8 @@ def list_flags(request: Request) -> dict[str, list[dict[str, str | int | bool]]]
 
     def query(connection: Connection, principal: Principal) -> list[dict[str, str | int | bool]]:
         principal.require_admin()
-        return [
-            {
-                "key": row.key,
-                "enabled": row.enabled,
-                "pct": row.pct,
-                "version": row.version,
-                "updated_at": row.updated_at.isoformat(),
-            }
-            for row in flags.list_all(connection)
-        ]
+        rows = flags.list_all(connection)
+        return [row._asdict() | {"updated_at": row.updated_at.isoformat()} for row in rows]
 
     return {"flags": read(request, query)}
 
@@ -69,18 +60,10 @@ def set_flag(request: Request, key: str, body: FlagChange) -> Response:
 
     def work(connection: Connection, principal: Principal) -> Answer:
         principal.require_admin()
-        row = canary.set_flag(
-            connection,
-            key,
-            Setting(body.enabled, body.pct),
-            version=body.version,
-            actor_id=principal.user_id,
-            reason=body.reason,
-        )
-        document = {"enabled": row.enabled, "pct": row.pct, "version": row.version}
-        return Answer.of(200, {"key": key, **document})
+        row = canary.set_flag(connection, key, actor_id=principal.user_id, **body.model_dump())
+        return Answer.of(200, {"key": key, **row._mapping})
 
-    return respond(write(request, scope_of(request, body.fields()), work, action=Action.SET_FLAG))
+    return write(request, body.fields(), work, action=Action.SET_FLAG)
 
 
 @router.get("/canaries")
@@ -108,4 +91,4 @@ def order_canary(request: Request, flag: str, body: CanaryOrder) -> Response:
         state = "RUNNING" if body.action == "start" else "STOPPED"
         return Answer.of(200, {"flag": flag, "state": state})
 
-    return respond(write(request, scope_of(request, body.fields()), work, action=Action.SET_FLAG))
+    return write(request, body.fields(), work, action=Action.SET_FLAG)

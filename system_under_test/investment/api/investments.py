@@ -4,49 +4,37 @@ import json
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, text
 
 from .. import investments
 from ..auth import Principal
-from ..errors import Problem
 from ..idempotency import Answer
 from ..limits import Action
 from ..money import parse_amount_minor
 from ..paths import PREFIX
 from ..vault import METADATA, Place
 from .answers import Accepted, Investment, Job
-from .context import read, respond, scope_of, services_of, write
+from .context import find_own, key_of, services_of, write
 from .models import NewInvestment, Nothing
 
 router = APIRouter(prefix=PREFIX)
 
 _FIND_INVESTMENT = text("""
-SELECT i.id, i.user_id, i.amount_minor, i.currency, i.instrument, i.state, i.executed_minor,
-    j.id AS job_id, i.metadata_token, v.sealed AS metadata_sealed
+SELECT i.id AS investment_id, i.user_id, CAST(i.amount_minor AS text) AS amount_minor, i.currency,
+    i.instrument, i.state, CAST(i.executed_minor AS text) AS executed_minor, j.id AS job_id,
+    i.metadata_token, v.sealed AS metadata_sealed
 FROM investments i
 LEFT JOIN token_vault v ON v.token = i.metadata_token AND i.user_id = :caller_id
 LEFT JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
 WHERE i.id = :id AND (:is_admin OR i.user_id = :caller_id)""")
 _FIND_JOB = text("""
-SELECT id, kind, state, attempts, subject_id, reason, next_run_at FROM jobs
+SELECT id AS job_id, kind, state, attempts, subject_id, reason, next_run_at FROM jobs
 WHERE id = :id AND (:is_admin OR user_id = :caller_id)""")
-
-
-def _find_own(request: Request, statement: TextClause, resource_id: UUID, *, what: str) -> Row:
-    def query(connection: Connection, principal: Principal) -> Row | None:
-        where = {"id": resource_id, "is_admin": principal.is_admin, "caller_id": principal.user_id}
-        return connection.execute(statement, where).one_or_none()
-
-    row = read(request, query)
-    if row is None:
-        raise Problem("not-found", f"There is no such {what}, or it is not yours.")
-    return row
 
 
 @router.post("/investments", status_code=201, response_model=Investment, tags=["investments"])
 def create_investment(request: Request, body: NewInvestment) -> Response:
     """Create an investment for the caller; no money moves yet."""
-    scope = scope_of(request, body.fields())
 
     def work(connection: Connection, principal: Principal) -> Answer:
         return investments.create(
@@ -56,36 +44,22 @@ def create_investment(request: Request, body: NewInvestment) -> Response:
             currency=body.currency,
             instrument=body.instrument,
             metadata=body.metadata_json(),
-            key=scope.key,
+            key=key_of(request),
             vault=services_of(request).vault,
         )
 
-    return respond(write(request, scope, work, action=Action.CREATE_INVESTMENT))
+    return write(request, body.fields(), work, action=Action.CREATE_INVESTMENT)
 
 
-@router.get(
-    "/investments/{investment_id}", response_model=Investment, tags=["investments"]
-)
-def get_investment(
-    request: Request, investment_id: UUID
-) -> dict[str, str | dict[str, str] | None]:
+@router.get("/investments/{investment_id}", response_model=Investment, tags=["investments"])
+def get_investment(request: Request, investment_id: UUID) -> dict[str, object]:
     """The investment and its state; its metadata are shown to the owner alone."""
-    row = _find_own(request, _FIND_INVESTMENT, investment_id, what="investment")
+    row = find_own(request, _FIND_INVESTMENT, investment_id, what="investment")
     metadata = None
     if row.metadata_sealed is not None:
-        place = Place(METADATA, row.metadata_token, str(row.id))
+        place = Place(METADATA, row.metadata_token, str(row.investment_id))
         metadata = json.loads(services_of(request).vault.open(row.metadata_sealed, place))
-    return {
-        "investment_id": str(row.id),
-        "user_id": str(row.user_id),
-        "amount_minor": str(row.amount_minor),
-        "currency": row.currency,
-        "instrument": row.instrument,
-        "state": row.state,
-        "executed_minor": None if row.executed_minor is None else str(row.executed_minor),
-        "metadata": metadata,
-        "job_id": None if row.job_id is None else str(row.job_id),
-    }
+    return row._asdict() | {"metadata": metadata}
 
 
 @router.post(
@@ -102,13 +76,10 @@ def execute_investment(
     def work(connection: Connection, principal: Principal) -> Answer:
         return investments.accept(connection, principal, investment_id)
 
-    scope = scope_of(request, {})
-    return respond(write(request, scope, work, action=Action.EXECUTE_INVESTMENT))
+    return write(request, {}, work, action=Action.EXECUTE_INVESTMENT)
 
 
-@router.post(
-    "/investments/{investment_id}/cancel", response_model=Investment, tags=["investments"]
-)
+@router.post("/investments/{investment_id}/cancel", response_model=Investment, tags=["investments"])
 def cancel_investment(
     request: Request, investment_id: UUID, _body: Nothing | None = None
 ) -> Response:
@@ -117,20 +88,10 @@ def cancel_investment(
     def work(connection: Connection, principal: Principal) -> Answer:
         return investments.cancel(connection, principal, investment_id)
 
-    scope = scope_of(request, {})
-    return respond(write(request, scope, work, action=Action.CANCEL_INVESTMENT))
+    return write(request, {}, work, action=Action.CANCEL_INVESTMENT)
 
 
 @router.get("/jobs/{job_id}", response_model=Job, tags=["jobs"])
-def get_job(request: Request, job_id: UUID) -> dict[str, str | int | None]:
+def get_job(request: Request, job_id: UUID) -> dict[str, object]:
     """The job's state, from its row in the database."""
-    row = _find_own(request, _FIND_JOB, job_id, what="job")
-    return {
-        "job_id": str(row.id),
-        "kind": row.kind,
-        "state": row.state,
-        "attempts": row.attempts,
-        "subject_id": row.subject_id,
-        "reason": row.reason,
-        "next_run_at": None if row.next_run_at is None else row.next_run_at.isoformat(),
-    }
+    return find_own(request, _FIND_JOB, job_id, what="job")._asdict()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from ..auth import MIN_TOKEN_LENGTH
 from ..money import AMOUNT_PATTERN, CURRENCY_EXPONENT, DEPOSIT_PATTERN
@@ -16,22 +17,13 @@ def _known_currency(code: str) -> str:
     return code
 
 
-AmountMinor = Annotated[
-    str,
-    Field(
-        pattern=AMOUNT_PATTERN,
-        description="Minor units, 1 to 18 decimal digits in a string.",
-        examples=["12345"],
-    ),
-]
-DepositMinor = Annotated[
-    str,
-    Field(
-        pattern=DEPOSIT_PATTERN,
-        description="Minor units, 1 to 15 decimal digits in a string.",
-        examples=["12345"],
-    ),
-]
+def _minor(pattern: str, *, digits_max: int) -> FieldInfo:
+    description = f"Minor units, 1 to {digits_max} decimal digits in a string."
+    return Field(pattern=pattern, description=description, examples=["12345"])
+
+
+AmountMinor = Annotated[str, _minor(AMOUNT_PATTERN, digits_max=18)]
+DepositMinor = Annotated[str, _minor(DEPOSIT_PATTERN, digits_max=15)]
 Currency = Annotated[
     str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"]), AfterValidator(_known_currency)
 ]

@@ -14,7 +14,7 @@ from ..money import parse_amount_minor
 from ..paths import PREFIX
 from ..vault import ACCOUNT_NUMBER
 from .answers import Accepted, CreatedUser, Wallet
-from .context import read, respond, scope_of, services_of, write
+from .context import find_own, services_of, write
 from .models import NewDeposit, NewUser, Nothing
 
 router = APIRouter(prefix=PREFIX)
@@ -23,16 +23,15 @@ _INSERT_WALLET = text("""
 INSERT INTO wallets (user_id, currency, account_id, account_token)
 VALUES (:user_id, :currency, :account_id, :account_token)""")
 _FIND_WALLET = text("""
-SELECT w.user_id, w.currency, w.closed_at, a.balance_minor
+SELECT w.user_id, w.currency, w.closed_at, CAST(a.balance_minor AS text) AS balance_minor
 FROM wallets w JOIN ledger_accounts a ON a.id = w.account_id
-WHERE w.user_id = :user_id AND (:is_admin OR w.user_id = :caller_id)""")
+WHERE w.user_id = :id AND (:is_admin OR w.user_id = :caller_id)""")
 
 
 @router.post("/users", status_code=201, response_model=CreatedUser, tags=["admin"])
 def create_user(request: Request, body: NewUser) -> Response:
     """Create a user with a wallet, who has the given token; only the token's hash is kept."""
-    token_hash = auth.hash_token(body.token).hex()
-    scope = scope_of(request, body.fields() | {"token": token_hash})
+    payload = body.fields() | {"token": auth.hash_token(body.token).hex()}
 
     def work(connection: Connection, principal: Principal) -> Answer:
         principal.require_admin()
@@ -47,41 +46,19 @@ def create_user(request: Request, body: NewUser) -> Response:
         account_token = services_of(request).vault.tokenise(
             connection, purpose=ACCOUNT_NUMBER, subject_id=user_id, value=body.account_number
         )
-        connection.execute(
-            _INSERT_WALLET,
-            {
-                "user_id": user_id,
-                "currency": body.currency,
-                "account_id": wallet,
-                "account_token": account_token,
-            },
-        )
-        document = {
-            "user_id": str(user_id),
-            "wallet": {"currency": body.currency, "balance_minor": "0"},
-        }
+        values = {"user_id": user_id, "currency": body.currency, "account_id": wallet}
+        connection.execute(_INSERT_WALLET, values | {"account_token": account_token})
+        empty = {"currency": body.currency, "balance_minor": "0"}
+        document = {"user_id": str(user_id), "wallet": empty}
         return Answer.of(201, document, location=f"{PREFIX}/wallets/{user_id}")
 
-    return respond(write(request, scope, work, action=Action.CREATE_USER))
+    return write(request, payload, work, action=Action.CREATE_USER)
 
 
 @router.get("/wallets/{user_id}", response_model=Wallet, tags=["wallets"])
-def get_wallet(request: Request, user_id: UUID) -> dict[str, str | None]:
+def get_wallet(request: Request, user_id: UUID) -> dict[str, object]:
     """The wallet's balance."""
-
-    def query(connection: Connection, principal: Principal) -> dict[str, str | None]:
-        where = {"user_id": user_id, "is_admin": principal.is_admin, "caller_id": principal.user_id}
-        row = connection.execute(_FIND_WALLET, where).one_or_none()
-        if row is None:
-            raise Problem("not-found", "There is no such wallet, or it is not yours.")
-        return {
-            "user_id": str(row.user_id),
-            "currency": row.currency,
-            "balance_minor": str(row.balance_minor),
-            "closed_at": None if row.closed_at is None else row.closed_at.isoformat(),
-        }
-
-    return read(request, query)
+    return find_own(request, _FIND_WALLET, user_id, what="wallet")._asdict()
 
 
 @router.post(
@@ -101,8 +78,7 @@ def create_deposit(request: Request, user_id: UUID, body: NewDeposit) -> Respons
             reference=body.reference,
         )
 
-    scope = scope_of(request, body.fields())
-    return respond(write(request, scope, work, action=Action.DEPOSIT, counted=user_id))
+    return write(request, body.fields(), work, action=Action.DEPOSIT, counted=user_id)
 
 
 @router.post("/wallets/{user_id}/close", response_model=Wallet, tags=["admin"])
@@ -113,4 +89,4 @@ def close_wallet(request: Request, user_id: UUID, _body: Nothing | None = None) 
         principal.require_admin()
         return wallets.close(connection, user_id)
 
-    return respond(write(request, scope_of(request, {}), work, action=Action.CLOSE_WALLET))
+    return write(request, {}, work, action=Action.CLOSE_WALLET)

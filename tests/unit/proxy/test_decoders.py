@@ -225,6 +225,81 @@ def test_garbage_is_refused_and_never_crashes(protocol, chunks):
     assert not decoder.pending
 
 
+ROUGH = st.lists(
+    st.one_of(
+        st.binary(max_size=40),
+        st.sampled_from(
+            [b"Q", b"P", b"E", b"S", b"Z", b"*", b"$", b"%", b"|", b">", b"\r\n", b":"]
+        ),
+        st.integers(-(2**33), 2**40).map(lambda number: b"%d\r\n" % number),
+        st.integers(0, 2**32 - 1).map(lambda number: struct.pack(">I", number)),
+        st.sampled_from([b"POST / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"Content-Length: "]),
+        st.sampled_from([b"Transfer-Encoding: chunked\r\n\r\n", b"ffffffffffff\r\n", b"-1\r\n"]),
+        st.sampled_from([startup(196608, b"\0"), b"*2\r\n$3\r\nGET\r\n", b"*-1\r\n", b"|1\r\n"]),
+    ),
+    max_size=30,
+).map(b"".join)
+KEPT_MAX = 800_000
+
+
+def kept(thing: object, seen: set[int]) -> int:
+    """How many bytes an object and what it refers to keep."""
+    if id(thing) in seen or isinstance(thing, type | Hub):
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, bytes | bytearray | str):
+        return len(thing)
+    if isinstance(thing, dict):
+        return sum(kept(part, seen) for pair in thing.items() for part in pair)
+    if isinstance(thing, list | tuple | set | frozenset) or type(thing).__name__ == "deque":
+        return sum(kept(part, seen) for part in thing)
+    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    parts = [getattr(thing, name, None) for name in names] + list(
+        getattr(thing, "__dict__", {}).values()
+    )
+    return sum(kept(part, seen) for part in parts)
+
+
+@pytest.mark.parametrize("protocol", sorted(DIALOGUES))
+@settings(max_examples=150, deadline=1_000)
+@given(
+    opening=st.integers(0, 8),
+    rough=st.lists(st.tuples(st.booleans(), ROUGH), max_size=6),
+    many=st.sampled_from([1, 1, 1, 3_000]),
+)
+def test_rough_input_after_a_good_start_is_bounded(protocol, opening, rough, many):
+    """Hostile lengths, cut messages and endless lists, from either side: refused or bounded."""
+    decoder = DECODERS[protocol](Hub())
+    with contextlib.suppress(Undecodable):
+        for request, reply in DIALOGUES[protocol][:opening]:
+            decoder.requests(request)
+            for unit, _ in decoder.replies(reply):
+                decoder.settle(unit)
+        for from_client, data in rough:
+            data *= many if len(data) < 100 else 1
+            for unit, end in (decoder.requests if from_client else decoder.replies)(data):
+                assert 0 < end <= len(data)
+                if not from_client:
+                    decoder.settle(unit)
+            assert isinstance(decoder.within_request, bool)
+            assert isinstance(decoder.awaits, bool)
+    assert kept(decoder, set()) < KEPT_MAX
+    decoder.abandoned()
+    decoder.upstream_ended()
+
+
+@pytest.mark.parametrize("protocol", sorted(DIALOGUES))
+def test_within_request_is_true_exactly_between_its_first_and_last_byte(protocol):
+    """The gate waits for what is not complete, and must not wait for what is."""
+    decoder = DECODERS[protocol](Hub())
+    for request, reply in DIALOGUES[protocol]:
+        for at in range(len(request)):
+            done = decoder.requests(request[at : at + 1])
+            assert not (done and decoder.within_request), request[: at + 1]
+        assert not decoder.within_request, request
+        decoder.replies(reply)
+
+
 def test_hostile_lengths_allocate_nothing():
     decoder = DECODERS["postgres"](Hub())
     decoder.requests(startup(196608, b"\0"))

@@ -102,6 +102,7 @@ def test_a_blind_index_needs_its_key_and_belongs_to_one_purpose(vault: Vault) ->
         (f"new:{NEW}", "", "INVESTMENT_VAULT_INDEX_KEY"),
         (f"new:{NEW}", INDEX[:-4], "INVESTMENT_VAULT_INDEX_KEY"),
     ],
+    ids=["none", "no id", "empty", "twice", "not base64", "short", "no index", "short index"],
 )
 def test_unusable_keys_are_named_and_not_shown(keys: str, index_key: str, value: str) -> None:
     with pytest.raises(VaultKeysError) as raised:

@@ -9,6 +9,10 @@ import sys
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from _thread import RLock, start_new_thread
 
+TYPE_CHECKING = False  # as `typing` has it, which is not worth an import here
+if TYPE_CHECKING:
+    from .table import Table
+
 _ANSWER_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _NOTHING_ARMED = b"{}\n"
@@ -21,7 +25,7 @@ class Agent:
         self.path = path
         self.lock = RLock()
         self._name = name
-        self._table = None
+        self._table: Table | None = None
         self._control: socket | None = None
         self._inode = 0
 
@@ -55,12 +59,13 @@ class Agent:
         try:
             # A daemon that closes all files may have given the number to somebody else.
             while os.fstat(control.fileno()).st_ino == self._inode:
-                looks = self._table is not None and bool(self._table.awaited)
-                control.settimeout(_LOOK_SECONDS if looks else None)
+                table = self._table
+                control.settimeout(_LOOK_SECONDS if table and table.awaited else None)
                 try:
                     part = control.recv(65536)
                 except TimeoutError:
-                    self._table.look_again()
+                    if table is not None:
+                        table.look_again()
                     continue
                 if not part:
                     break

@@ -68,13 +68,31 @@ def _dialogue(arm: Arm, trace: str, *, blocks_loop: bool) -> Dialogue:
     return None
 
 
-def _line(received: bytes) -> dict:
-    return json.loads(received) if received.endswith(b"\n") else {}
+class _Lines:
+    """What was received and not read yet: two lines may come at once, one may come in parts."""
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    def take(self) -> dict | None:
+        """The next whole line; None when there is none yet."""
+        line, newline, rest = self._received.partition(b"\n")
+        if not newline:
+            return None
+        self._received = rest
+        return json.loads(line)
+
+    def add(self, part: bytes) -> None:
+        """Take in what came; raises `OSError` at the connection's end."""
+        if not part:
+            raise OSError("the connection ended")
+        self._received += part
 
 
 def _blocking(dialogue: Dialogue, path: str) -> Outcome:
     with socket(AF_UNIX, SOCK_STREAM) as channel:
         answer: dict | None = None
+        lines = _Lines()
         try:
             while True:
                 verb, message, seconds = dialogue.send(answer)  # type: ignore[arg-type]
@@ -85,9 +103,9 @@ def _blocking(dialogue: Dialogue, path: str) -> Outcome:
                         channel.connect(path)
                     if message:
                         channel.sendall(json.dumps(message).encode() + b"\n")
-                    if seconds:
-                        answer = _line(channel.recv(65536))
-                except OSError:
+                    while seconds and not (answer := lines.take() or {}):
+                        lines.add(channel.recv(65536))
+                except (OSError, ValueError):
                     continue
         except StopIteration as end:
             return end.value
@@ -100,6 +118,7 @@ async def _on_loop(dialogue: Dialogue, path: str) -> Outcome:
     with socket(AF_UNIX, SOCK_STREAM) as channel:
         channel.setblocking(False)
         answer: dict | None = None
+        lines = _Lines()
         try:
             while True:
                 verb, message, seconds = dialogue.send(answer)  # type: ignore[arg-type]
@@ -109,10 +128,10 @@ async def _on_loop(dialogue: Dialogue, path: str) -> Outcome:
                         await asyncio.wait_for(loop.sock_connect(channel, path), ANSWER_SECONDS)
                     if message:
                         await loop.sock_sendall(channel, json.dumps(message).encode() + b"\n")
-                    if seconds:
+                    while seconds and not (answer := lines.take() or {}):
                         received = loop.sock_recv(channel, 65536)
-                        answer = _line(await asyncio.wait_for(received, seconds))
-                except OSError:
+                        lines.add(await asyncio.wait_for(received, seconds))
+                except (OSError, ValueError):
                     continue
         except StopIteration as end:
             return end.value
@@ -190,7 +209,7 @@ class Hook:
         outcome = self._fire("exit")
         return value if outcome is None else outcome[1]
 
-    def generate(self, args: tuple, kwargs: dict) -> Generator:
+    def generate(self, args: tuple, kwargs: dict) -> Generator[object, object, object]:
         """A generator's run, from its first step to its end."""
         if (outcome := self._fire("entry")) is not None:
             return outcome[1]
@@ -233,7 +252,7 @@ class Steps:
 
     def __init__(self, hook: Hook, original: FunctionType, args: tuple, kwargs: dict) -> None:
         self._hook = hook
-        self._generator: AsyncGenerator = original(*args, **kwargs)
+        self._generator: AsyncGenerator[object, object] = original(*args, **kwargs)
 
     async def start(self) -> object:
         """The first value."""

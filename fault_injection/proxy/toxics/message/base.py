@@ -87,7 +87,7 @@ class MessageToxic(ABC):
         """Takes validated attributes over and counts from zero again."""
         attributes = {**self.attributes, **self._validated(given)}
         if self.protocol is not None:
-            self._must_fit(self.protocol, attributes)
+            self.must_fit(self.protocol, attributes)
         self.attributes = attributes
         self.trace = str(attributes["trace"])
         self.kind = str(attributes["kind"]).upper()
@@ -119,7 +119,7 @@ class MessageToxic(ABC):
                 raise ApiError(400, f"attribute trace must be 32 lower-case hex digits: {value!r}")
         return dict(given)
 
-    def _must_fit(self, protocol: str, attributes: Mapping[str, str | int]) -> None:
+    def must_fit(self, protocol: str, attributes: Mapping[str, str | int]) -> None:
         """Refuses what no dependency, client or network could do."""
         if not protocol:
             raise ApiError(400, f"{self.type} needs a proxy with a protocol: this one decodes none")
@@ -131,7 +131,8 @@ class MessageToxic(ABC):
         reason = fit.impossible(protocol, self.type, self.direction, error, kind)
         if reason is not None:
             what = " ".join(word for word in (self.type, self.direction, error) if word)
-            raise ApiError(400, f"{what} does not fit {kind or 'any message'} of {protocol}: {reason}")
+            which = kind or "any message"
+            raise ApiError(400, f"{what} does not fit {which} of {protocol}: {reason}")
 
     def _fits(self, unit: Unit) -> bool:
         error = self.error

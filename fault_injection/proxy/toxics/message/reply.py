@@ -31,7 +31,7 @@ class DropReply(MessageToxic):
 
 
 class Truncate(MessageToxic):
-    """Delivers the first bytes of one reply (half of them unless told), then ends the connection."""
+    """Delivers the first bytes of one reply, half of them unless told, then ends the connection."""
 
     type = "truncate"
     action = "truncated"

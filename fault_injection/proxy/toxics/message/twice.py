@@ -25,7 +25,9 @@ class DeliverTwice(MessageToxic):
         return unit.transaction is None and super()._fits(unit)
 
     def on_request(self, exchange: Exchange, unit: Unit, data: bytes) -> None:
-        first = exchange.decoder.kept_open(data)
-        exchange.expect_twice(unit, swallow_first=self.attributes["answer"] == "second")
-        exchange.up.write(first + data)
+        swallow_first = self.attributes["answer"] == "second"
+        exchange.expect_twice(unit, swallow_first=swallow_first)
+        lasting = exchange.decoder.kept_open(data)
+        # The server may end the connection only behind the reply that the client gets.
+        exchange.up.write(lasting + (data if swallow_first else lasting))
         exchange.note(self, unit)
