@@ -213,6 +213,8 @@ class Connection:
             leg.forward = self._keep_early
             self.dialling = asyncio.get_running_loop().create_task(self._dial())
         else:
+            # From here on nothing may cancel the dialling: that would lose what is written.
+            self.dialling = None
             leg.tune()
             self.upstream_port = leg.port(peer=False)
             # At once: the server may speak before the dialling task runs again.
@@ -238,9 +240,17 @@ class Connection:
         except (OSError, ValueError, TimeoutError) as error:
             self.proxy.refuse(self, reason=str(error) or type(error).__name__)
             self.client.close()
-            return
+            self._dial_failed()
+        except asyncio.CancelledError:
+            self._dial_failed()
+            raise
         finally:
             self.dialling = None
+
+    def _dial_failed(self) -> None:
+        # A transport that was made in the same turn is closed by uvloop without a word.
+        if self.upstream.transport is not None and not self.upstream.lost:
+            self.upstream.connection_lost(None)
 
     def _open(self) -> None:
         if self.closed or self.client.lost:

@@ -253,6 +253,8 @@ class Exchange:
         """The unit is the connection's last: a toxic ends the connection now."""
         self.finished = self.deaf = True
         self.held.clear()
+        # Another toxic may wait there to end the connection, too.
+        self.up.discard()
         if unit in self.decoder.pending:
             self.decoder.pending.remove(unit)
             self._record(unit)
@@ -293,6 +295,7 @@ class Exchange:
         self.down.write(reply)
         if ends:
             self.finished = True
+            self.up.discard()
             self.down.then(self.connection.close_both)
 
     @staticmethod

@@ -65,8 +65,11 @@ class Gate:
                 item()
 
     def discard(self) -> None:
-        """The connection is gone: nothing will pass any more."""
+        """The connection ends: nothing will pass any more, and nothing is kept."""
+        kept = sum(len(item) for item in self.waiting if isinstance(item, bytes))
         self.waiting.clear()
+        if kept:
+            self.link.release(kept)
         if self.on_open is not None:
             on_open, self.on_open = self.on_open, None
             self.timer.cancel()

@@ -56,7 +56,7 @@ def distributions(case: Case) -> Iterator[Distribution]:
         currency = row.legs[0].currency
         record = asked.get((total, currency))
         received = _received(case, row, clearing)
-        orders = {} if "" in received or record is None else _orders(case, record)
+        orders = {} if record is None else _orders(case, record)
         yield Distribution(row, total, currency, received, orders, record)
 
 

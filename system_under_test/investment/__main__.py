@@ -101,7 +101,11 @@ def _bootstrap_admin(settings: Settings, _arguments: argparse.Namespace) -> None
 
     def add(connection: Connection) -> None:
         auth.add_user(connection, auth.ADMIN_ID, role="admin")
-        auth.add_token(connection, auth.ADMIN_ID, token=settings.admin_token)
+        if not auth.replace_token(connection, auth.ADMIN_ID, token=settings.admin_token):
+            sys.exit(
+                "INVESTMENT_ADMIN_TOKEN is a user's token, or one that was revoked; it comes from "
+                "the environment; set a new one, drawn at random"
+            )
 
     _transact(settings, add)
 

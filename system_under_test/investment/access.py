@@ -27,6 +27,7 @@ _CHANGES = {
     "rate_events": "DELETE",
     "rate_users": "UPDATE",
     "token_vault": "UPDATE (kid, sealed), DELETE",
+    "vault_checks": "DELETE",
     "wallets": "UPDATE (closed_at)",
 }
 _KNOWN = text("SELECT true FROM pg_roles WHERE rolname = :role")
@@ -36,7 +37,10 @@ _TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
 def create_role(connection: Connection, *, password: str) -> None:
     """Create the role, or give it this password."""
     verb = "ALTER" if connection.scalar(_KNOWN, {"role": ROLE}) else "CREATE"
-    secret = sql.Literal(password).as_string()
+    server = connection.connection.driver_connection.pgconn
+    # What PostgreSQL would make of it: the password itself is in no statement and no log.
+    verifier = server.encrypt_password(password.encode(), ROLE.encode(), b"scram-sha-256")
+    secret = sql.Literal(verifier.decode()).as_string()
     connection.exec_driver_sql(f"{verb} ROLE {ROLE} LOGIN PASSWORD {secret}".replace("%", "%%"))
 
 

@@ -31,10 +31,11 @@ def _unauthenticated(detail: str) -> Problem:
     return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def bearer_token(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise _unauthenticated("Send the header Authorization: Bearer <token>.")
+def bearer_token(authorizations: list[str]) -> str:
+    """The token of the one header; with two, who asks would depend on who reads."""
+    scheme, _, token = "".join(authorizations[:1]).partition(" ")
+    if len(authorizations) > 1 or scheme.lower() != "bearer" or not token:
+        raise _unauthenticated("Send one header Authorization: Bearer <token>.")
     return token
 
 
@@ -65,8 +66,24 @@ def add_user(connection: Connection, user_id: UUID, *, role: str) -> bool:
     """False when the user exists already."""
     return connection.scalar(_INSERT_USER, {"user_id": user_id, "role": role}) is not None
 
+# The sessions of the admin page that it opened end with a token.
+_REVOKE_OTHERS = text("""
+UPDATE api_tokens SET revoked_at = clock_timestamp()
+WHERE user_id = :user_id AND token_hash <> :token_hash AND revoked_at IS NULL""")
+
 
 def add_token(connection: Connection, user_id: UUID, *, token: str) -> bool:
     """False when the token is in use already."""
     parameters = {"token_hash": hash_token(token), "user_id": user_id}
     return connection.scalar(_INSERT_TOKEN, parameters) is not None
+
+
+def replace_token(connection: Connection, user_id: UUID, *, token: str) -> bool:
+    """Make it the user's only token. False if it is somebody else's, or was revoked once."""
+    add_token(connection, user_id, token=token)
+    where = {"user_id": user_id, "token_hash": hash_token(token)}
+    found = connection.execute(_FIND_TOKEN, where).one_or_none()
+    if found is None or found.id != user_id:
+        return False
+    connection.execute(_REVOKE_OTHERS, where)
+    return True

@@ -48,9 +48,11 @@ SELECT count(*) AS requests, count(*) FILTER (WHERE NOT ok) AS failed,
     coalesce(percentile_disc(0.99) WITHIN GROUP (ORDER BY duration_ms), 0) AS p99_ms
 FROM canary_samples WHERE flag = :flag AND at >= :step_at""")
 _COUNT_JOBS = text("""
-SELECT user_id, count(*) AS ended, count(*) FILTER (WHERE state = 'SUCCEEDED') AS succeeded
-FROM jobs WHERE kind = :kind AND state IN ('SUCCEEDED', 'FAILED')
-AND updated_at >= :step_at AND coalesce(reason, '') <> ALL(:not_judged) GROUP BY user_id""")
+SELECT coalesce(b.instrument, CAST(j.user_id AS text)) AS subject, count(*) AS ended,
+    count(*) FILTER (WHERE j.state = 'SUCCEEDED') AS succeeded
+FROM jobs j LEFT JOIN dividend_batches b ON j.kind = 'dividend' AND CAST(b.id AS text) = j.subject_id
+WHERE j.kind = :kind AND j.state IN ('SUCCEEDED', 'FAILED')
+AND j.updated_at >= :step_at AND coalesce(j.reason, '') <> ALL(:not_judged) GROUP BY subject""")
 
 _START = text("""
 INSERT INTO canaries (flag, state, pct, started_by, reason)
@@ -60,7 +62,7 @@ ON CONFLICT (flag) DO UPDATE SET state = 'RUNNING', pct = :pct, started_by = :ac
 WHERE canaries.state <> 'RUNNING' RETURNING flag""")
 _MOVE = text("""
 UPDATE canaries SET state = :state, pct = :pct, reason = :reason, step_at = clock_timestamp()
-WHERE flag = :flag AND state = 'RUNNING' RETURNING flag""")
+WHERE flag = :flag AND state IN ('RUNNING', 'ROLLED_BACK') RETURNING flag""")
 
 
 class Sampler:
@@ -88,6 +90,8 @@ class Sampler:
             time.sleep(_FLUSH_S)
             self._arrived.clear()
             batch = [self._samples.popleft() for _ in range(len(self._samples))]
+            if not batch:  # what set the event came with the batch before
+                continue
             try:
                 db.run_transaction(self._engine, lambda c, batch=batch: _store(c, batch))
             except Exception as error:
@@ -145,7 +149,7 @@ def figures(connection: Connection, canary: Row) -> Figures:
     jobs = [
         row
         for row in connection.execute(_COUNT_JOBS, ended)
-        if flags.in_cohort(canary.flag, canary.salt, row.user_id, pct=canary.pct)
+        if flags.in_cohort(canary.flag, canary.salt, row.subject, pct=canary.pct)
     ]
     succeeded = sum(row.succeeded for row in jobs)
     return Figures(**seen._mapping, jobs=sum(row.ended for row in jobs), succeeded=succeeded)
@@ -200,7 +204,8 @@ def _move(connection: Connection, canary: Row, state: str, *, pct: int, reason: 
 
 
 def _set_state(connection: Connection, flag: str, state: str, *, pct: int, reason: str) -> bool:
-    """Move a running canary; False when none runs. A new step begins without samples."""
+    """Move a canary that runs or was rolled back; False without one. A new step begins without
+    samples."""
     values = {"flag": flag, "state": state, "pct": pct, "reason": reason}
     connection.execute(_DELETE_SAMPLES, {"flag": flag})
     return connection.execute(_MOVE, values).one_or_none() is not None
@@ -209,6 +214,12 @@ def _set_state(connection: Connection, flag: str, state: str, *, pct: int, reaso
 def start(connection: Connection, flag: str, *, actor_id: UUID, reason: str) -> None:
     """Switch the flag on for the first step's users and let the controller go on from there."""
     before = flags.lock(connection, flag)
+    if before.enabled and before.pct > STEPS[0]:
+        raise Problem(
+            "canary-conflict",
+            f"{flag} is on for {before.pct} %, and a start at {STEPS[0]} % would take it from them."
+            " Disable the flag first if that is meant.",
+        )
     values = {"flag": flag, "pct": STEPS[0], "actor_id": actor_id, "reason": reason}
     if connection.execute(_START, values).one_or_none() is None:
         raise Problem("canary-conflict", f"The canary of {flag} runs already.")
@@ -220,10 +231,10 @@ def start(connection: Connection, flag: str, *, actor_id: UUID, reason: str) -> 
 
 
 def stop(connection: Connection, flag: str, *, actor_id: UUID, reason: str) -> None:
-    """Let the share stay as it is; nothing moves it any more."""
+    """Let the share stay as it is; nothing moves it any more. After a rollback: it was seen."""
     row = flags.lock(connection, flag)
     if not _set_state(connection, flag, "STOPPED", pct=row.pct, reason=reason):
-        raise Problem("canary-conflict", f"No canary of {flag} runs.")
+        raise Problem("canary-conflict", f"No canary of {flag} runs or was rolled back.")
     why = f"canary stop: {reason}"
     flags.audit(connection, flag, before=row, after=row, actor_id=actor_id, reason=why)
 

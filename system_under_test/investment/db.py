@@ -6,7 +6,7 @@ from typing import TypeVar
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from . import logs, tracing
@@ -187,7 +187,7 @@ def run_with_read_back(
     except CommitOutcomeUnknown as unknown:
         try:
             result = run_transaction(engine, read_back)
-        except (DBAPIError, CommitOutcomeUnknown):
+        except (SQLAlchemyError, CommitOutcomeUnknown):  # a pool that ran dry is no DBAPIError
             logs.warning("commit_outcome_unknown", step=step, resolved="unresolved")
             raise unknown from None
         resolved = "absent" if result is None else "committed"

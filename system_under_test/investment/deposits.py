@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from . import db, jobs, ledger, wallets
 from .idempotency import Answer
 from .jobs import Claim
-from .vault import DEPOSIT_REFERENCE, Vault
+from .vault import DEPOSIT_REFERENCE, Place, Vault
 
 _INSERT = text("""
 INSERT INTO deposits (id, reference_token, reference_index, user_id, amount_minor, currency)
@@ -30,10 +30,6 @@ def request(
 ) -> Answer:
     """Accept a deposit: the worker will post it. Its bank reference is known by a blind index."""
     wallet = wallets.lock(connection, user_id)
-    if refused := wallets.refusal_if_closed(wallet):
-        return refused
-    if wallet.currency != currency:
-        return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
     deposit = {
         "id": uuid4(),
         "reference_token": uuid4(),
@@ -42,23 +38,29 @@ def request(
         "amount_minor": amount_minor,
         "currency": currency,
     }
-    if not wallets.has_room(connection, user_id, amount_minor):
-        return Answer.refusal("wallet-full", "All that was paid in exceeds what a wallet can hold.")
-    if connection.execute(_INSERT, deposit).one_or_none() is None:
+    # First of all: whatever became of the wallet since, a deposit that was accepted stays accepted.
+    job_id = connection.scalar(_FIND_JOB, deposit)
+    if job_id is None:
+        if refused := wallets.refusal_if_closed(wallet):
+            return refused
+        if wallet.currency != currency:
+            return Answer.refusal("currency-mismatch", f"The wallet is in {wallet.currency}.")
+        if not wallets.has_room(connection, user_id, amount_minor):
+            detail = "All that was paid in exceeds what a wallet can hold."
+            return Answer.refusal("wallet-full", detail)
+        if connection.scalar(_INSERT, deposit) is not None:
+            place = Place(DEPOSIT_REFERENCE, deposit["reference_token"], str(deposit["id"]))
+            vault.keep(connection, place, reference)
+            subject_id = str(deposit["id"])
+            return jobs.enqueue(
+                connection, kind="deposit", subject_id=subject_id, user_id=user_id
+            )
         job_id = connection.execute(_FIND_JOB, deposit).scalar_one()
-        return Answer.refusal(
-            "deposit-exists",
-            "A deposit with this reference was accepted by another request.",
-            **jobs.address(job_id),
-        )
-    vault.keep(
-        connection,
-        purpose=DEPOSIT_REFERENCE,
-        subject_id=deposit["id"],
-        value=reference,
-        token=deposit["reference_token"],
+    return Answer.refusal(
+        "deposit-exists",
+        "A deposit with this reference was accepted by another request.",
+        **jobs.address(job_id),
     )
-    return jobs.enqueue(connection, kind="deposit", subject_id=str(deposit["id"]), user_id=user_id)
 
 
 def post(engine: Engine, claim: Claim) -> None:

@@ -69,10 +69,10 @@ def declare(
     currency: str,
 ) -> Answer:
     """Accept the dividend of an investment's instrument: fix who gets what, take in the money."""
-    flags.require(connection, principal.user_id, flags.DIVIDENDS)
     investment = connection.execute(_FIND_INVESTMENT, {"id": investment_id}).one_or_none()
     if investment is None:
         raise Problem("not-found", "There is no such investment.")
+    flags.require(connection, investment.instrument, flags.DIVIDENDS)
     if investment.currency != currency:
         return Answer.refusal("currency-mismatch", f"The investment is in {investment.currency}.")
     batch = {

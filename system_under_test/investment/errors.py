@@ -45,6 +45,7 @@ _REGISTRY = (
     ProblemType("rate-limited", 429, "The limit of accepted requests is reached.", True),
     ProblemType("outcome-unknown", 503, "It is unknown whether the request took effect.", True),
     ProblemType("unavailable", 503, "The service cannot answer now.", True),
+    ProblemType("undecryptable", 500, "A sealed value does not open.", False),
     ProblemType("internal-error", 500, "The service failed; the outcome is unknown.", True),
 )
 PROBLEMS = {problem.code: problem for problem in _REGISTRY}

@@ -149,9 +149,7 @@ def settle_claim(engine: Engine, claim: Claim, outcome: Outcome, *, settings: Se
         investment = investments.lock(connection, UUID(claim.subject_id))
         if not jobs.holds(connection, claim):
             return False
-        settlement.settle(
-            connection, investment=investment, claim=claim, outcome=outcome, settings=settings
-        )
+        settlement.settle(connection, investment, claim, outcome=outcome, settings=settings)
         return True
 
     return db.run_step(engine, settle, read_back=lambda c: jobs.is_past(c, claim), step="settle")

@@ -46,15 +46,16 @@ ON CONFLICT (key) DO NOTHING""")
 _watching: ContextVar[set[str] | None] = ContextVar("watching", default=None)
 
 
-def bucket(flag: str, salt: str, user_id: UUID) -> int:
-    """The user's place among 10,000: the same everywhere and for good, another for each flag."""
-    digest = hashlib.sha256(f"{flag}:{salt}:{user_id}".encode()).digest()
+def bucket(flag: str, salt: str, subject: UUID | str) -> int:
+    """The place of a user, or of an instrument for dividends, among 10,000: the same everywhere and
+    for good, another for each flag."""
+    digest = hashlib.sha256(f"{flag}:{salt}:{subject}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % _BUCKETS
 
 
-def in_cohort(flag: str, salt: str, user_id: UUID, *, pct: int) -> bool:
-    """Whether the user is among the first `pct` per cent; a higher share only adds users."""
-    return bucket(flag, salt, user_id) < pct * (_BUCKETS // 100)
+def in_cohort(flag: str, salt: str, subject: UUID | str, *, pct: int) -> bool:
+    """Whether it is among the first `pct` per cent; a higher share only adds others."""
+    return bucket(flag, salt, subject) < pct * (_BUCKETS // 100)
 
 
 def _read(connection: Connection, keys: tuple[str, ...]) -> list[Row]:
@@ -63,9 +64,9 @@ def _read(connection: Connection, keys: tuple[str, ...]) -> list[Row]:
     return [row for row in rows if row.enabled]
 
 
-def is_on(connection: Connection, user_id: UUID, *keys: str) -> bool:
-    """Whether the master and all these flags are on for the user."""
-    on = [r for r in _read(connection, keys) if in_cohort(r.key, r.salt, user_id, pct=r.pct)]
+def is_on(connection: Connection, subject: UUID | str, *keys: str) -> bool:
+    """Whether the master and all these flags are on for the user or instrument."""
+    on = [r for r in _read(connection, keys) if in_cohort(r.key, r.salt, subject, pct=r.pct)]
     if {row.key for row in on} != {MASTER, *keys}:
         return False
     watching = _watching.get()
@@ -74,10 +75,10 @@ def is_on(connection: Connection, user_id: UUID, *keys: str) -> bool:
     return True
 
 
-def require(connection: Connection, user_id: UUID, *keys: str) -> None:
-    """Refuse a new effect unless the master and all these flags are on for the user."""
-    if not is_on(connection, user_id, *keys):
-        detail = "The feature is switched off for this user. Nothing was done; try again later."
+def require(connection: Connection, subject: UUID | str, *keys: str) -> None:
+    """Refuse a new effect unless the master and all these flags are on for user or instrument."""
+    if not is_on(connection, subject, *keys):
+        detail = "The feature is switched off here. Nothing was done; try again later."
         raise Problem("feature-disabled", detail)
 
 

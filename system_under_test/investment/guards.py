@@ -15,6 +15,7 @@ from . import db, logs
 from .errors import retry_later
 from .migrations import HEAD
 from .settings import Settings
+from .vault import Vault, VaultKeysError
 
 _START_TIMEOUT_S = 30
 
@@ -45,6 +46,11 @@ def _trigger(id: str, law: str, table: str, name: str, when: str, function: str)
     )
 
 
+def _function(id: str, law: str, name: str, md5: str) -> Guard:
+    """A function as its migration wrote it; a later one that changes it gives it a new name."""
+    return Guard(id, law, "functions", f"{name} {md5}")
+
+
 _CHANGE, _MOVE, _ADD = "BEFORE DELETE OR UPDATE", "BEFORE INSERT OR UPDATE OF state", "AFTER INSERT"
 _TX, _ENTRIES = "ledger_transactions", "ledger_entries"
 GUARDS = (
@@ -66,6 +72,12 @@ GUARDS = (
         "G5", "legal moves", "investments", "transition", _MOVE, "check_investment_transition"
     ),
     _trigger("G5", "legal moves", "jobs", "transition", _MOVE, "check_job_transition"),
+    _function("G4", "debits are credits", "assert_balanced", "20916f3d5e565b19061d57a5c93c1564"),
+    _function("G4", "debits are credits", "check_transaction_balanced", "656a5f6423e632002122cc8539cc026e"),
+    _function("G4", "debits are credits", "check_entry_balanced", "6d41cf710d596f850cdb1cc1861e74a8"),
+    _function("G4", "append-only", "refuse_ledger_change", "b8d58e4738595e902fa76555c1da7380"),
+    _function("G5", "legal moves", "check_investment_transition", "7c1fcc8d320199dd29f68cac8b627755"),
+    _function("G5", "legal moves", "check_job_transition", "082217009c63aed5c23021554815072f"),
     Guard("G6", "one order of an investment", "partner_orders", "UNIQUE (investment_id)"),
     Guard("G6", "one order of an id", "partner_orders", "UNIQUE (client_order_id)"),
     Guard("G10", "one payout a holder", "dividend_payouts", "UNIQUE (batch_id, investment_id)"),
@@ -87,7 +99,10 @@ SELECT t.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i
 JOIN tables t ON t.oid = i.indrelid WHERE i.indisvalid AND i.indisready
 UNION ALL
 SELECT t.relname, pg_get_triggerdef(g.oid) FROM pg_trigger g
-JOIN tables t ON t.oid = g.tgrelid WHERE g.tgenabled IN ('O', 'A') AND NOT g.tgisinternal""")
+JOIN tables t ON t.oid = g.tgrelid WHERE g.tgenabled IN ('O', 'A') AND NOT g.tgisinternal
+UNION ALL
+SELECT 'functions', proname || ' ' || md5(prosrc) FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND proconfig IS NULL""")
 _RIGHTS = text("""
 SELECT current_user || ' may ' || lower(p) || ' ' || t
 FROM unnest(ARRAY['ledger_transactions', 'ledger_entries']) t,
@@ -112,8 +127,8 @@ def lacking(connection: Connection) -> list[str]:
 class Watch:
     """Whether this process has seen every guard in force; until then it writes nothing."""
 
-    def __init__(self, probe: Engine) -> None:
-        self._probe = probe
+    def __init__(self, probe: Engine, vault: Vault | None = None) -> None:
+        self._probe, self._vault = probe, vault
         self._intact = False
 
     def look(self) -> tuple[str | None, list[str]]:
@@ -121,13 +136,22 @@ class Watch:
 
         def query(connection: Connection) -> tuple[str | None, list[str]]:
             found = connection.scalar(_REVISION)
-            return found, lacking(connection) if is_migrated(found) else []
+            return found, self._missing(connection) if is_migrated(found) else []
 
         found, missing = db.run_read(self._probe, query)
         if missing:
             logs.warning("guards_lacking", lacking=missing)
         self._intact = is_migrated(found) and not missing
         return found, missing
+
+    def _missing(self, connection: Connection) -> list[str]:
+        missing = lacking(connection)
+        try:
+            if self._vault and not missing:
+                self._vault.check(connection, note=not self._intact)
+        except VaultKeysError as error:
+            missing.append(str(error))
+        return missing
 
     def require(self) -> None:
         """Refuse until a look found everything in force."""
@@ -137,13 +161,14 @@ class Watch:
             raise retry_later("unavailable", "The database is not ready for writes.", after_s=5)
 
 
-def require_at_start(settings: Settings) -> None:
-    """Wait a bounded time for the migrated database; end the process if a guard is lacking."""
+def require_at_start(settings: Settings, vault: Vault | None = None) -> None:
+    """Wait a bounded time for the migrated database; end the process if a guard is lacking, or if
+    the vault's keys are not those of the database."""
     engine = db.make_probe(settings)
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
         try:
-            found, missing = Watch(engine).look()
+            found, missing = Watch(engine, vault).look()
             reason = f"its schema is at revision {found}"
         except (OperationalError, ProgrammingError) as error:
             found, missing, reason = None, [], f"{type(error).__name__}: {error.orig}"
@@ -162,8 +187,10 @@ def require_at_start(settings: Settings) -> None:
             settings,
             "the database lacks a guard, and money must not move without it",
             "; ".join(missing),
-            "restore it as the owner (docs/recovery/database.md), then start again",
+            "set the right keys, or log in as investment_app and not as the owner, or restore what "
+            "is lacking as the owner (docs/recovery/database.md); then start again",
         )
+    logs.info("started", database=db.place(settings))
 
 
 def _end(settings: Settings, what: str, value: str, fix: str) -> None:

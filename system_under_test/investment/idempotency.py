@@ -77,12 +77,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scope:
-    """What makes two requests the same one: who, where, which key; and what they asked for."""
+    """What makes two requests the same one: who, where, which key, and what they asked for.
+
+    Accepted, it counts as an `action` of the user `counted`; of the caller if nobody is named.
+    """
 
     token_hash: bytes
     route: str
     key: str
     fingerprint: bytes
+    action: Action
+    counted: UUID | None = None
 
 
 _CLAIM = text("""
@@ -181,13 +186,10 @@ class AnswerCache:
             protocol=2,
         )
 
-    def look_up(
-        self, scope: Scope, action: Action, counted: UUID | None
-    ) -> tuple[Answer | None, bool]:
+    def look_up(self, scope: Scope) -> tuple[Answer | None, bool]:
         """The cached answer to this very request of this very caller; may the caller be limited?"""
         try:
-            names = [_answer_name(scope), _limited_name(scope, action, counted)]
-            cached, limited = self._redis.mget(names)
+            cached, limited = self._redis.mget([_answer_name(scope), _limited_name(scope)])
             return (None if cached is None else unseal(scope, cached)), limited is not None
         except Exception as error:
             logs.warning("answer_cache_unavailable", action="get", error=type(error).__name__)
@@ -197,11 +199,9 @@ class AnswerCache:
         """Remember an answer that is committed."""
         self._set(_answer_name(scope), seal(scope, answer), ttl_s=self._ttl_s)
 
-    def put_limited(
-        self, scope: Scope, action: Action, counted: UUID | None, *, wait_s: int
-    ) -> None:
+    def put_limited(self, scope: Scope, *, wait_s: int) -> None:
         """Remember that the limit was reached: next time it is looked at before anything else."""
-        self._set(_limited_name(scope, action, counted), b"", ttl_s=wait_s)
+        self._set(_limited_name(scope), b"", ttl_s=wait_s)
 
     def ping(self) -> bool:
         try:
@@ -220,8 +220,8 @@ def _answer_name(scope: Scope) -> str:
     return _name("answer", scope.token_hash, scope.route, scope.key)
 
 
-def _limited_name(scope: Scope, action: Action, counted: UUID | None) -> str:
-    return _name("limited", scope.token_hash, action, str(counted or ""))
+def _limited_name(scope: Scope) -> str:
+    return _name("limited", scope.token_hash, scope.action, str(scope.counted or ""))
 
 
 def _name(kind: str, token_hash: bytes, *parts: str) -> str:

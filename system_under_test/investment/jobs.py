@@ -146,7 +146,7 @@ def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
 
 def holds(connection: Connection, claim: Claim) -> bool:
     """Lock the job; False when another claim took over or somebody ended it."""
-    row = connection.execute(_LOCK, {"job_id": claim.job_id}).one()
+    row = lock(connection, claim.job_id)
     return row.state == "RUNNING" and row.fence == claim.fence
 
 

@@ -5,6 +5,7 @@ and sweeper as well, and every API process tells the same. No label names a pers
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -21,6 +22,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STATE: dict[str, tuple[str, tuple[str, ...]]] = {
     "jobs": ("Jobs by kind and state.", ("kind", "state")),
     "job_oldest_seconds": ("Age of the oldest job that is not over.", ("state",)),
+    "job_overdue_seconds": ("How long a job has waited for its next attempt, or lost its worker.", ()),
     "outbox_pending": ("Messages that wait for the relay.", ()),
     "outbox_oldest_seconds": ("How long the oldest of them waits.", ()),
     "partner_orders": ("Orders at the partner by status.", ("status",)),
@@ -36,6 +38,9 @@ SELECT 'jobs', kind, state, count(*) FROM jobs GROUP BY kind, state
 UNION ALL SELECT 'job_oldest_seconds', state, NULL,
     extract(epoch FROM clock_timestamp() - min(created_at))
     FROM jobs WHERE state NOT IN ('SUCCEEDED', 'FAILED') GROUP BY state
+UNION ALL SELECT 'job_overdue_seconds', NULL, NULL, greatest(0, extract(epoch FROM
+    clock_timestamp() - min(CASE state WHEN 'RUNNING' THEN lease_until ELSE next_run_at END)))
+    FROM jobs WHERE state IN ('RUNNING', 'WAITING')
 UNION ALL SELECT 'outbox_pending', NULL, NULL, count(*) FROM outbox WHERE status = 'pending'
 UNION ALL SELECT 'outbox_oldest_seconds', NULL, NULL, coalesce(extract(epoch FROM
     clock_timestamp() - min(greatest(created_at, published_at))), 0)
@@ -94,11 +99,9 @@ class Metrics:
 
     def __init__(self, probe: Engine, watch: Watch, redis_answers: Callable[[], bool]) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "investment_http_requests",
-            "Answered requests.",
-            ("method", "route", "status"),
-            registry=self._registry,
+        counter = partial(Counter, registry=self._registry)
+        self._requests = counter(
+            "investment_http_requests", "Answered requests.", ("method", "route", "status")
         )
         self._duration = Histogram(
             "investment_http_request_duration_seconds",
@@ -107,18 +110,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._replays = Counter(
-            "investment_idempotent_replays",
-            "Answers that were given before.",
-            ("route",),
-            registry=self._registry,
+        self._replays = counter(
+            "investment_idempotent_replays", "Answers that were given before.", ("route",)
         )
-        self._limited = Counter(
-            "investment_rate_limited",
-            "Requests beyond their user's limit.",
-            ("route",),
-            registry=self._registry,
-        )
+        # Without labels, so that they are there at 0: the increase of what is born at 1 is 0.
+        self._errors = counter("investment_server_errors", "Requests that got a 5xx.")
+        self._limited = counter("investment_rate_limited", "Requests beyond their user's limit.")
         self._registry.register(_State(probe, watch, redis_answers))  # type: ignore[arg-type]
 
     def observe(
@@ -131,7 +128,9 @@ class Metrics:
         if replayed:
             self._replays.labels(route).inc()
         if status == 429:
-            self._limited.labels(route).inc()
+            self._limited.inc()
+        if status >= 500:
+            self._errors.inc()
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them."""

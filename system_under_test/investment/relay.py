@@ -7,8 +7,7 @@ import threading
 import time
 
 import psycopg
-from celery import Celery
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import broker, db, logs, tracing
@@ -30,8 +29,8 @@ class Relay:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine: Engine = db.make_engine(settings, pool_size=settings.relay_threads)
-        self._celery: Celery = broker.make_celery(settings)
+        self._engine = db.make_engine(settings, pool_size=settings.relay_threads)
+        self._celery = broker.make_celery(settings)
         self._wake = threading.Semaphore(settings.relay_threads)
 
     def run(self) -> None:
@@ -46,12 +45,11 @@ class Relay:
                 time.sleep(self._settings.relay_poll_ms / 1000)
 
     def _listen(self) -> None:
-        arguments = db.connect_arguments(self._settings)
-        dsn = db.plain_dsn(self._settings)
+        arguments, dsn = db.connect_arguments(self._settings), db.plain_dsn(self._settings)
         with psycopg.connect(dsn, autocommit=True, **arguments) as connection:
             connection.execute("LISTEN outbox")
+            poll_s = self._settings.relay_poll_ms / 1000
             while True:
-                poll_s = self._settings.relay_poll_ms / 1000
                 for _ in connection.notifies(timeout=poll_s, stop_after=1):
                     pass
                 self._wake.release()

@@ -15,6 +15,7 @@ _NEXT = text(f"""
 SELECT purpose, token, subject_id, sealed FROM token_vault WHERE kid <> :newest
 ORDER BY token LIMIT {_BATCH} FOR UPDATE""")
 _REPLACE = text("UPDATE token_vault SET kid = :kid, sealed = :sealed WHERE token = :token")
+_FORGET_CHECKS = text("DELETE FROM vault_checks WHERE kid <> :newest")
 _PARTNERS = text("""
 SELECT id, name, auth_config FROM external_investment_partners WHERE auth_config IS NOT NULL
 FOR UPDATE""")
@@ -44,10 +45,12 @@ def rotate(engine: Engine, vault: Vault) -> int:
             connection.execute(_REPLACE, changes)
         return len(changes)
 
+    db.run_transaction(engine, vault.check)
     total = db.run_transaction(engine, partner_rows)
     while done := db.run_transaction(engine, batch):
         total += done
         remaining = db.run_read(engine, lambda c: c.execute(_COUNT, newest).scalar_one())
         logs.info("keys_rotated", key=vault.newest, rotated=total, remaining=remaining)
+    db.run_transaction(engine, lambda c: c.execute(_FORGET_CHECKS, newest))
     logs.info("keys_rotation_ended", key=vault.newest, rotated=total, remaining=0)
     return total

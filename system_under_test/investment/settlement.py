@@ -23,24 +23,20 @@ WHERE investment_id = :investment_id""")
 
 
 def settle(
-    connection: Connection, *, investment: Row, claim: Claim, outcome: Outcome, settings: Settings
+    connection: Connection, investment: Row, claim: Claim, *, outcome: Outcome, settings: Settings
 ) -> None:
     """Apply an outcome; investment and job are locked and the claim's fence was checked."""
     job_id = claim.job_id
     match outcome:
-        case Executed():
+        case Executed(order_id, amount):
             _capture(connection, investment, outcome, fence=claim.fence)
             token = vault_of(settings).tokenise(
-                connection, purpose=PARTNER_ORDER, subject_id=investment.id, value=outcome.order_id
+                connection, purpose=PARTNER_ORDER, subject_id=investment.id, value=order_id
             )
             closed = {"status": "CONFIRMED", "token": token, "reason": None}
             connection.execute(_CLOSE_ORDER, closed | {"investment_id": investment.id})
             investments.move(
-                connection,
-                investment.id,
-                "EXECUTED",
-                evidence=str(token),
-                executed_minor=outcome.amount_minor,
+                connection, investment.id, "EXECUTED", evidence=str(token), executed_minor=amount
             )
             jobs.move(connection, job_id, "SUCCEEDED")
         case Rejected(reason):

@@ -61,6 +61,7 @@ DELETE FROM {table} WHERE id IN (
         ("rate_events", "at", "event_retention"),
     )
 ]
+_REAP.append(text("DELETE FROM admin_sessions WHERE expires_at < clock_timestamp()"))
 _EXHAUSTED = "out of attempts and time"
 
 _FIND_EXHAUSTED = text(f"""
@@ -123,7 +124,7 @@ class Sweeper:
                     logs.exception("sweep_row_failed", error, step=step)
 
     def _reap(self) -> None:
-        """Forget keys and counted events whose time is over; what fails is reaped another time."""
+        """Forget keys, events and sessions whose time is over; what fails is reaped another time."""
         for statement in _REAP:
             try:
                 db.run_transaction(self._engine, lambda c, s=statement: c.execute(s, self._limits))
@@ -168,11 +169,7 @@ class Sweeper:
             if claim is None:
                 return False
             settlement.settle(
-                connection,
-                investment=investment,
-                claim=claim,
-                outcome=outcome,
-                settings=self._settings,
+                connection, investment, claim, outcome=outcome, settings=self._settings
             )
             return True
 

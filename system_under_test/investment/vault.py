@@ -26,7 +26,7 @@ from .settings import Settings
 
 ACCOUNT_NUMBER, METADATA = "account-number", "investment-metadata"
 DEPOSIT_REFERENCE, PARTNER_ORDER = "deposit-reference", "partner-order"
-PARTNER_AUTH = "partner-auth"
+PARTNER_AUTH, KEY_CHECK = "partner-auth", "key-check"
 
 _VERSION, _KEY_BYTES, _NONCE_BYTES = 1, 32, 12
 _WRAPPED_BYTES = _NONCE_BYTES + _KEY_BYTES + 16
@@ -35,6 +35,10 @@ _KID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 INSERT = text("""
 INSERT INTO token_vault (token, purpose, subject_id, kid, sealed)
 VALUES (:token, :purpose, :subject_id, :kid, :sealed)""")
+_CHECKS = text("SELECT kid, sealed FROM vault_checks ORDER BY kid")
+_ADD_CHECK = text("""
+INSERT INTO vault_checks (kid, sealed) VALUES (:kid, :sealed) ON CONFLICT DO NOTHING""")
+_ONE_OF = text("SELECT purpose, token, subject_id, sealed FROM token_vault WHERE kid = :kid LIMIT 1")
 
 
 class VaultKeysError(Exception):
@@ -88,11 +92,36 @@ class Vault:
         """What equal values of one purpose have in common; without the key it tells nothing."""
         return hmac.digest(self._index_key, f"{purpose}|{value}".encode(), "sha256")
 
-    def keep(
-        self, connection: Connection, *, purpose: str, subject_id: object, value: str, token: UUID
-    ) -> None:
+    def check(self, connection: Connection, *, note: bool = True) -> None:
+        """Refuse keys that are not this database's: the index key, and each by its name.
+
+        A key is noted when it is first the newest: by a record that it sealed, which holds what
+        the index key makes of a constant.
+        """
+        if self.newest not in self._verified(connection) and note:
+            for *place, sealed in connection.execute(_ONE_OF, {"kid": self.newest}):
+                self._require(sealed, Place(*place))
+            place, value = _check_of(self.newest), self.blind_index(KEY_CHECK, "").hex()
+            connection.execute(_ADD_CHECK, {"kid": self.newest, "sealed": self.seal(value, place)})
+            self._verified(connection)  # somebody may have been faster, with another key
+
+    def _verified(self, connection: Connection) -> set[str]:
+        stored = dict(connection.execute(_CHECKS).tuples().all())
+        for kid, sealed in stored.items():
+            if self._require(sealed, _check_of(kid)) != self.blind_index(KEY_CHECK, "").hex():
+                raise _other_keys("INVESTMENT_VAULT_INDEX_KEY", "its key has other bytes")
+        return set(stored)
+
+    def _require(self, sealed: bytes, place: Place) -> str:
+        try:
+            return self.open(sealed, place)
+        except UndecryptableError:
+            wrong = f"the key {kid_of(sealed)!r} is missing or has other bytes"
+            raise _other_keys("INVESTMENT_VAULT_KEYS", wrong) from None
+
+    def keep(self, connection: Connection, place: Place, value: str) -> None:
         """Put a value into the vault under its token, in the caller's transaction."""
-        connection.execute(INSERT, self.row(Place(purpose, token, str(subject_id)), value))
+        connection.execute(INSERT, self.row(place, value))
 
     def tokenise(
         self, connection: Connection, *, purpose: str, subject_id: object, value: str | None
@@ -101,7 +130,7 @@ class Vault:
         if value is None:
             return None
         token = uuid4()
-        self.keep(connection, purpose=purpose, subject_id=subject_id, value=value, token=token)
+        self.keep(connection, Place(purpose, token, str(subject_id)), value)
         return token
 
     def row(self, place: Place, value: str) -> dict[str, object]:
@@ -122,6 +151,17 @@ class Vault:
         except (KeyError, InvalidTag, ValueError):
             raise _undecryptable(sealed, place) from None
         return data_key, sealed[start + _WRAPPED_BYTES :]
+
+
+def _check_of(kid: str) -> Place:
+    return Place(KEY_CHECK, UUID(int=0), kid)
+
+
+def _other_keys(name: str, value: str) -> VaultKeysError:
+    return VaultKeysError(
+        f"the vault's keys are not those of this database: {value}; {name} comes from the "
+        "environment; set it to what the other processes have"
+    )
 
 
 def _encrypt(key: bytes, content: bytes, bound_to: bytes) -> bytes:

@@ -21,10 +21,12 @@ SELECT coalesce((SELECT sum(amount_minor) FROM deposits
     + coalesce((SELECT sum(p.amount_minor) FROM dividend_payouts p
         JOIN investments i ON i.id = p.investment_id
         WHERE i.user_id = :user_id AND p.state = 'POSTED'), 0)""")
-# Of an accepted execution the money is held, of an accepted deposit it is still to come.
+# Of an accepted execution the money is held, of an accepted deposit it is still to come, and
+# positions earn dividends. One statement: an execution that ends meanwhile is seen as either.
 _FIND_UNDER_WAY = text("""
 SELECT EXISTS (SELECT FROM jobs WHERE user_id = :user_id AND kind IN ('deposit', 'execution')
-    AND state NOT IN ('SUCCEEDED', 'FAILED'))""")
+        AND state NOT IN ('SUCCEEDED', 'FAILED'))
+    OR EXISTS (SELECT FROM investments WHERE user_id = :user_id AND state = 'EXECUTED')""")
 _CLOSE = text("""
 UPDATE wallets SET closed_at = clock_timestamp() WHERE user_id = :user_id RETURNING closed_at""")
 
@@ -55,7 +57,7 @@ def has_room(connection: Connection, user_id: UUID, amount_minor: int) -> bool:
 
 
 def close(connection: Connection, user_id: UUID) -> Answer:
-    """Close an empty wallet that nothing is under way for."""
+    """Close an empty wallet without positions that nothing is under way for."""
     wallet = lock(connection, user_id)
     if refused := refusal_if_closed(wallet):
         return refused
@@ -63,7 +65,8 @@ def close(connection: Connection, user_id: UUID) -> Answer:
     balance_minor = ledger.lock_accounts(connection, [account])[account]
     if balance_minor or connection.execute(_FIND_UNDER_WAY, {"user_id": user_id}).scalar_one():
         return Answer.refusal(
-            "wallet-not-empty", "The wallet holds money, or money is on its way from or to it."
+            "wallet-not-empty",
+            "The wallet holds money or positions, or money is on its way from or to it.",
         )
     closed_at = connection.execute(_CLOSE, {"user_id": user_id}).scalar_one()
     return Answer.of(

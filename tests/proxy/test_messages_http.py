@@ -134,16 +134,12 @@ def test_an_order_arrives_twice(api, url, pool, till, trace, answer, got, connec
     assert [event["action"] for event in api.did(name)] == ["delivered_twice"]
 
 
-def test_the_second_copy_arrives_although_the_client_has_left(api, url, till, trace):
-    api.arm("web", "deliver_twice", UPSTREAM, trace=trace, answer="first")
-    port = int(url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=3) as sock:
+def test_both_copies_arrive_although_the_client_has_left(api, url, till, trace):
+    name = api.arm("web", "deliver_twice", UPSTREAM, trace=trace)
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=3) as sock:
         head = f"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n{traced(trace)}\r\n\r\none"
         sock.sendall(head.encode())
-        received = b""
-        while not received.endswith(b"0\r\n\r\n"):
-            received += sock.recv(1000)
-    assert b"ord\r\n4\r\ner 1" in received
+        wait_until(lambda: api.did(name))
     wait_until(lambda: till.orders == 2)
     wait_until(lambda: not api.get("/connections")["connections"])
 
@@ -175,11 +171,15 @@ def test_an_error_after_the_order_was_executed(api, url, pool, till, trace, erro
     assert first["status"] == 200, "what the server said"
 
 
-def test_an_error_for_a_head_request_has_no_body(api, url, pool, trace):
+def test_an_error_for_a_head_request_has_no_body(api, url):
     api.arm("web", "answer_with_error", UPSTREAM, kind="HEAD", error="503")
-    answer = pool.request("HEAD", f"{url}/x", headers=headers(trace))
-    assert (answer.status, answer.data) == (503, b"")
-    assert pool.request("GET", f"{url}/x").status == 200
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=3) as sock:
+        for method, status, end in (("HEAD", b"503", b"\r\n\r\n"), ("GET", b"200", b"0\r\n\r\n")):
+            sock.sendall(f"{method} /x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            received = b""
+            while not received.endswith(end):
+                received += sock.recv(1000)
+            assert received.startswith(b"HTTP/1.1 " + status)
 
 
 def test_pipelined_answers_stay_in_order(api, url, till, trace):
@@ -356,3 +356,18 @@ def test_a_reply_in_pieces_is_kept_from_its_first_byte_on(api, pair, type_, byte
         api.call("DELETE", f"/proxies/p/toxics/{name}")
     received = client.recv(200)
     assert received == (reply[:bytes_] if bytes_ else reply)
+
+
+@pytest.mark.parametrize("type_", ["reset_before", "reset_after"])
+def test_both_ends_read_a_reset(api, pair, type_):
+    api.call("POST", "/proxies/p", {"protocol": "http"})
+    api.arm("p", type_, UPSTREAM, kind="GET")
+    client, server = pair()
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    client.sendall(request)
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    if type_ == "reset_after":
+        assert server.recv(100) == request
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)

@@ -368,3 +368,16 @@ def test_named_statements_are_still_known_after_an_error(api, dsn, rows, trace):
     assert rows() == [1, 2, 4]
     units = [unit for unit in api.messages("pg") if unit["kind"] in ("PARSE", "INSERT")]
     assert [unit["toxic"] for unit in units if unit["kind"] == "INSERT"] == [None, None, name, None]
+
+
+def test_a_transaction_that_has_failed_gets_no_other_error(api, dsn, rows, trace):
+    name = api.arm("pg", "answer_with_error", UPSTREAM, kind="SELECT", error="40P01")
+    with psycopg.connect(dsn) as connection:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            connection.execute(traced("update nowhere set id = 1", trace))
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            connection.execute("select 1")
+        assert api.did(name) == []
+        connection.rollback()
+        with pytest.raises(psycopg.errors.DeadlockDetected):
+            connection.execute("select 1")

@@ -4,6 +4,7 @@ Every change is made by the same functions as the API's. There are no idempotenc
 form carries the version that its reader saw, so that sent twice it changes nothing twice.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,7 +150,7 @@ def _index(
         saved=request.query_params.get("saved"),
         wrong=wrong,
         message=message,
-        inputs=inputs or {},
+        inputs={"reason": "", **(inputs or {})},
     )
 
 
@@ -179,16 +180,12 @@ def log_in(request: Request, form: Form) -> Response:
         return sessions.open_session(connection, form.get("token", ""), settings=services.settings)
 
     try:
-        _attempts.begin()
         session = db.run_transaction(services.engine, work)
     except Problem as problem:
         logs.warning("admin_login_refused", code=problem.code)
-        limited = problem.code == "rate-limited"
-        message = problem.detail if limited else "This is no administrator's token."
-        response: Response = _page("login.html", problem.status, message=message)
-        response.headers.update(problem.headers)
-        return response
-    _attempts.succeeded()
+        _attempts.failed()
+        message = "This is no administrator's token."
+        return _page("login.html", problem.status, message=message)
     logs.info("admin_logged_in", user_id=session.user_id)
     response = RedirectResponse("/admin", 303)
     response.set_cookie(
@@ -205,6 +202,7 @@ def log_in(request: Request, form: Form) -> Response:
 
 @router.post("/logout")
 def log_out(request: Request, form: Form) -> Response:
+    sessions.check_origin(request)
     session = _session(request)
     if session is not None:
         sessions.check_form(request, form, session)
@@ -244,11 +242,21 @@ def _change(
     return RedirectResponse(f"/admin?saved={key}", 303)
 
 
+def _whole(digits: str) -> int | None:
+    return int(digits) if re.fullmatch("[0-9]{1,19}", digits) else None
+
+
 @router.post("/flags/{key}")
 def set_flag(request: Request, key: str, form: Form) -> Response:
     def work(connection: Connection, session: Session) -> None:
-        fields = {name: form.get(name) for name in ("pct", "version", "reason")}
-        change = FlagChange.model_validate(fields | {"enabled": "enabled" in form}, strict=False)
+        change = FlagChange.model_validate(
+            {
+                "enabled": "enabled" in form,
+                "pct": _whole(form.get("pct", "")),
+                "version": _whole(form.get("version", "")),
+                "reason": form.get("reason"),
+            }
+        )
         canary.set_flag(connection, key, actor_id=session.user_id, **change.model_dump())
 
     return _change(request, form, key, work)

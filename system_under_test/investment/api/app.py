@@ -16,13 +16,15 @@ from ..idempotency import AnswerCache
 from ..metrics import Metrics
 from ..paths import PREFIX
 from ..settings import Settings
-from ..vault import vault_of
+from ..vault import UndecryptableError, vault_of
 from . import admin, callbacks, dividends, flags, investments, operations, users
 from .context import Services, problem_response
 from .document import PROBLEM_RESPONSES, document
 from .intake import IntakeMiddleware
 from .models import Body
 
+# An answer is its caller's alone, and nothing but what its type says.
+_ANSWER_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 # Classes of SQLSTATE that no waiting heals: bad data, broken constraint, bad statement.
 _FAULTS_OF_OURS = ("22", "23", "42")
 
@@ -44,6 +46,8 @@ class TraceMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 replayed = "idempotent-replayed" in Headers(raw=message["headers"])
+                if scope["path"].startswith(PREFIX):
+                    message["headers"] = [*message["headers"], *_ANSWER_HEADERS]
             await send(message)
 
         with tracing.traced(Headers(scope=scope).get("traceparent")):
@@ -51,19 +55,14 @@ class TraceMiddleware:
                 await self._app(scope, receive, observe)
             finally:
                 seconds = time.perf_counter() - started
+                method, path = scope["method"], scope["path"]
+                route = getattr(scope.get("route"), "path", "none")
                 self._metrics.observe(
-                    method=scope["method"],
-                    route=getattr(scope.get("route"), "path", "none"),
-                    status=status,
-                    seconds=seconds,
-                    replayed=replayed,
+                    method=method, route=route, status=status, seconds=seconds, replayed=replayed
                 )
+                duration_ms = round(seconds * 1000, 1)
                 logs.info(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    duration_ms=round(seconds * 1000, 1),
+                    "request", method=method, path=path, status=status, duration_ms=duration_ms
                 )
 
 
@@ -112,6 +111,12 @@ def _internal_error(_request: Request, error: Exception) -> Response:
     return problem_response(Problem("internal-error", "Send the request again with the same key."))
 
 
+def _undecryptable(_request: Request, error: Exception) -> Response:
+    logs.exception("record_not_opened", error)
+    detail = "Repeating the request does not help: an operator must see to the vault's keys."
+    return problem_response(Problem("undecryptable", detail))
+
+
 def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Investment service",
@@ -119,11 +124,12 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/api/v1/investment/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead to the host that the caller named
         # Spans of requests, if there is a provider of spans; not of what operators look at.
         telemetry={"operation_spans": False, "exclude": lambda s: not s["path"].startswith(PREFIX)},
     )
     cache, probe = AnswerCache(settings), db.make_probe(settings)
-    watch = Watch(probe)
+    watch = Watch(probe, vault_of(settings))
     metrics = Metrics(probe, watch, cache.ping)
     app.state.services = Services(
         settings, db.make_engine(settings), cache, vault_of(settings), watch, metrics
@@ -138,5 +144,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(SQLAlchemyError, _database_error)
+    app.add_exception_handler(UndecryptableError, _undecryptable)
     app.add_exception_handler(Exception, _internal_error)
     return app

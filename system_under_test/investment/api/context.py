@@ -20,6 +20,7 @@ from ..settings import Settings
 from ..vault import Vault
 
 T = TypeVar("T")
+Work = Callable[[Connection, Principal], Answer]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def services_of(request: Request) -> Services:
 
 def read(request: Request, query: Callable[[Connection, Principal], T]) -> T:
     """Authenticate and read, without a transaction."""
-    token_hash = auth.hash_token(auth.bearer_token(request.headers.get("authorization")))
+    token_hash = auth.hash_token(auth.bearer_token(request.headers.getlist("authorization")))
 
     def authenticated(connection: Connection) -> T:
         return query(connection, auth.authenticate(connection, token_hash))
@@ -68,40 +69,34 @@ def key_of(request: Request) -> str:
 def write(
     request: Request,
     payload: Mapping[str, object],
-    work: Callable[[Connection, Principal], Answer],
+    work: Work,
     *,
     action: Action,
     counted: UUID | None = None,
 ) -> Response:
     """Authenticate, claim the key, do the work, count it and keep the answer: one transaction.
 
-    The business fields of `payload` make two requests with one key the same one. An accepted
-    answer is counted for the user `counted`, who is the caller if nobody is named.
+    `payload` holds the business fields that a repetition has in common with the first request.
     """
     services = services_of(request)
-    token = auth.bearer_token(request.headers.get("authorization"))
+    token = auth.bearer_token(request.headers.getlist("authorization"))
     scope = Scope(
         token_hash=auth.hash_token(token),
         # The path itself: a key belongs to one resource.
         route=f"{request.method} {request.url.path}",
         key=key_of(request),
         fingerprint=idempotency.fingerprint(payload, settings=services.settings),
+        action=action,
+        counted=counted,
     )
-    return _respond(_answer(services, scope, work, action=action, counted=counted))
+    return _respond(_answer(services, scope, work))
 
 
-def _answer(
-    services: Services,
-    scope: Scope,
-    work: Callable[[Connection, Principal], Answer],
-    *,
-    action: Action,
-    counted: UUID | None,
-) -> Answer:
+def _answer(services: Services, scope: Scope, work: Work) -> Answer:
     """Redis may know the answer of a replay; whether the caller may have it, PostgreSQL says."""
     services.watch.require()
     try:
-        (cached, limited), cache_answers = services.cache.look_up(scope, action, counted), True
+        (cached, limited), cache_answers = services.cache.look_up(scope), True
     except CacheUnavailable:
         cached, limited, cache_answers = None, False, False
     if cached is not None:
@@ -112,31 +107,24 @@ def _answer(
         principal = auth.authenticate(connection, scope.token_hash)
         found = idempotency.find_answer(connection, scope, claim_id=None)
         if found is None:
-            user_id = counted or principal.user_id
-            limits.check(connection, user_id, action, settings=services.settings)
+            user_id = scope.counted or principal.user_id
+            limits.check(connection, user_id, scope.action, settings=services.settings)
         return found
 
     if limited and (replay := db.run_read(services.engine, replay_or_refuse)) is not None:
         return replay
     try:
-        answer = _commit(services, scope, work, action=action, counted=counted)
+        answer = _commit(services, scope, work)
     except Limited as refusal:
         if cache_answers:
-            services.cache.put_limited(scope, action, counted, wait_s=refusal.wait_s)
+            services.cache.put_limited(scope, wait_s=refusal.wait_s)
         raise
     if cache_answers:
         services.cache.put(scope, answer)
     return answer
 
 
-def _commit(
-    services: Services,
-    scope: Scope,
-    work: Callable[[Connection, Principal], Answer],
-    *,
-    action: Action,
-    counted: UUID | None,
-) -> Answer:
+def _commit(services: Services, scope: Scope, work: Work) -> Answer:
     """The transaction of a write. A COMMIT whose outcome is unknown is resolved by reading the key
     back: its answer is the answer, and without one the caller is told to send the key again."""
     claim_id: int | None = None
@@ -150,8 +138,8 @@ def _commit(
         claim_id = claimed
         answer = work(connection, principal)
         if answer.status < 300:
-            user_id = counted or principal.user_id
-            limits.count(connection, user_id, action, settings=services.settings)
+            user_id = scope.counted or principal.user_id
+            limits.count(connection, user_id, scope.action, settings=services.settings)
         idempotency.store(connection, claimed, answer)
         return answer
 

@@ -1,6 +1,7 @@
 """Request bodies: strict, closed, bounded."""
 
 import json
+import unicodedata
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -93,6 +94,13 @@ class NewInvestment(Body):
         return None if self.metadata is None else json.dumps(self.metadata, sort_keys=True)
 
 
+def _visible(words: str) -> str:
+    """An audit trail must read as it was written: nothing invisible, nothing that turns lines."""
+    if any(unicodedata.category(character) in ("Cf", "Zl", "Zp") for character in words):
+        raise ValueError("holds a character that cannot be seen")
+    return words
+
+
 Reason = Annotated[
     str,
     Field(
@@ -101,6 +109,7 @@ Reason = Annotated[
         description="Why; kept in the audit trail.",
         examples=["released to everybody"],
     ),
+    AfterValidator(_visible),
 ]
 
 

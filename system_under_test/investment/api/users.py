@@ -83,7 +83,7 @@ def create_deposit(request: Request, user_id: UUID, body: NewDeposit) -> Respons
 
 @router.post("/wallets/{user_id}/close", response_model=Wallet, tags=["admin"])
 def close_wallet(request: Request, user_id: UUID, _body: Nothing | None = None) -> Response:
-    """Close a wallet that is empty and for which nothing is under way."""
+    """Close a wallet without money or positions, for which nothing is under way."""
 
     def work(connection: Connection, principal: Principal) -> Answer:
         principal.require_admin()

@@ -48,6 +48,7 @@ FROM partner_orders o WHERE l.investment_id = o.investment_id AND l.evidence = o
 
 
 def upgrade() -> None:
+    vault.vault_of(get_settings()).check(op.get_bind())  # nothing is sealed under wrong keys
     op.execute("ALTER TABLE deposits ADD COLUMN reference_index bytea")
     for column in COLUMNS:
         op.execute(f"ALTER TABLE {column.table} ADD COLUMN {column.tokens} uuid")

@@ -13,7 +13,7 @@ from investment.idempotency import Answer, AnswerCache, CacheUnavailable, Scope,
 from investment.limits import Action
 from investment.settings import Settings
 
-SCOPE = Scope(b"t" * 32, "POST /investments", "key", b"f" * 32)
+SCOPE = Scope(b"t" * 32, "POST /investments", "key", b"f" * 32, Action.EXECUTE_INVESTMENT)
 ANSWER = Answer(201, '{"name":"Zoë"}', "/investments/1")
 SEALED = seal(SCOPE, ANSWER)
 
@@ -78,4 +78,4 @@ def test_a_mad_redis_is_a_miss_and_nothing_worse(mad_redis: int) -> None:
     cache.put(SCOPE, ANSWER)
     cache.ping()
     with suppress(CacheUnavailable):
-        assert cache.look_up(SCOPE, Action.EXECUTE_INVESTMENT, None)[0] is None
+        assert cache.look_up(SCOPE)[0] is None

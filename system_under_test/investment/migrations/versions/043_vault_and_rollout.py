@@ -13,7 +13,7 @@ down_revision = "042"
 branch_labels = None
 depends_on = None
 
-TABLES = ["canary_samples", "canaries", "admin_sessions"]
+TABLES = ["canary_samples", "canaries", "admin_sessions", "vault_checks"]
 
 VAULT = """
 CREATE TABLE token_vault (
@@ -48,10 +48,12 @@ CREATE TABLE canary_samples (
 CREATE INDEX canary_samples_window ON canary_samples (flag, at);
 CREATE TABLE admin_sessions (
     session_hash bytea PRIMARY KEY CHECK (length(session_hash) = 32),
-    user_id uuid NOT NULL REFERENCES users (id),
+    token_hash bytea NOT NULL REFERENCES api_tokens (token_hash),
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
 );
+-- By which a process sees that its vault keys are those of this database; outlives the vault.
+CREATE TABLE vault_checks (kid text PRIMARY KEY, sealed bytea NOT NULL);
 """
 
 
