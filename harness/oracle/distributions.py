@@ -30,7 +30,7 @@ class Distribution:
     def unfair(self) -> Iterator[tuple[str, int, int, int]]:
         """Clients whose share is a unit or more off for each order: owner, least, most, actual."""
         whole = sum(sum(amounts) for amounts in self.orders.values())
-        for owner in sorted({*self.orders, *self.received} if self.orders else ()):
+        for owner in sorted({*self.orders, *self.received} - {""} if self.orders else ()):
             amounts = self.orders.get(owner, [])
             shares = [divmod(self.total_minor * amount, whole) for amount in amounts]
             least = sum(units for units, _ in shares)

@@ -3,8 +3,10 @@
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Callable
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -39,8 +41,7 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> None:
 def _worker(settings: Settings, _arguments: argparse.Namespace) -> None:
     from . import worker
 
-    vault_of(settings)  # without keys the process does not start at all
-    guards.require_at_start(settings)
+    guards.require_at_start(settings, vault_of(settings))
     worker.main(settings)
 
 
@@ -55,8 +56,7 @@ def _relay(settings: Settings, _arguments: argparse.Namespace) -> None:
 def _sweeper(settings: Settings, _arguments: argparse.Namespace) -> None:
     from .sweeper import Sweeper
 
-    vault_of(settings)  # without keys the process does not start at all
-    guards.require_at_start(settings)
+    guards.require_at_start(settings, vault_of(settings))
     tracing.start_spans(settings)
     Sweeper(settings).run()
 
@@ -64,7 +64,7 @@ def _sweeper(settings: Settings, _arguments: argparse.Namespace) -> None:
 def _when_database_answers(settings: Settings, task: Callable[..., object]) -> None:
     """Run a task with an engine, waiting a bounded time for the database and its tables."""
     engine = db.make_engine(settings, pool_size=1)
-    deadline = time.monotonic() + _START_TIMEOUT_S
+    deadline, waits = time.monotonic() + _START_TIMEOUT_S, False
     while True:
         try:
             task(engine)
@@ -73,6 +73,9 @@ def _when_database_answers(settings: Settings, task: Callable[..., object]) -> N
             not_yet = db.sqlstate(error) in (None, db.UNDEFINED_TABLE, db.STARTING_UP)
             if not not_yet or time.monotonic() > deadline:
                 raise
+            if not waits:
+                logs.warning("database_awaited", error=db.told(error), where=db.place(settings))
+            waits = True
             time.sleep(0.1)
 
 
@@ -114,6 +117,7 @@ def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
     if settings.app_password:
         _transact(settings, lambda c: access.create_role(c, password=settings.app_password))
     _migrate(settings, arguments)
+    _transact(settings, vault_of(settings).check)
     _bootstrap_admin(settings, arguments)
     _transact(settings, lambda c: flags.create_missing(c, enabled=settings.initial_flags == "on"))
     _transact(settings, lambda c: partners.store(c, settings))
@@ -121,6 +125,35 @@ def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _rotate_keys(settings: Settings, _arguments: argparse.Namespace) -> None:
     _when_database_answers(settings, lambda engine: rotation.rotate(engine, vault_of(settings)))
+
+
+def _unusable(error: ValidationError) -> str:
+    """Which settings are wrong; the value of one that may be secret is not told."""
+    told = []
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0])
+        value = f" ({item['input']!r})" if Settings.model_fields[name].repr else ""
+        told.append(f"  INVESTMENT_{name.upper()}{value}: {item['msg']}")
+    where = "  from the environment\n  correct them, then start again"
+    return "\n".join(["settings are not usable", *told, where])
+
+
+def _ended(error: Exception, settings: Settings) -> str:
+    """What happened, the value, where, what to do: never the statement or a row's values."""
+    from alembic.util import CommandError
+
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [f"{frame.filename}:{frame.lineno}" for frame in frames]
+    logs.warning("process_failed", error=db.told(error), at=at)
+    fix = "the log line process_failed says where in the code; run it again when that is mended"
+    if isinstance(error, CommandError):
+        fix = "name a revision that there is: 041, 042, 043, head or base"
+    elif isinstance(error, OperationalError):
+        fix = "see that PostgreSQL runs and lets this role in, or correct INVESTMENT_DATABASE_URL"
+    elif isinstance(error, ProgrammingError):
+        fix = "run it as the role that owns the database, in INVESTMENT_DATABASE_URL"
+    what = f"{settings.process_name}: it ended with an error\n  {db.told(error)}"
+    return logs.redact(f"{what}\n  in {db.place(settings)}\n  {fix}")
 
 
 def main() -> None:
@@ -148,13 +181,18 @@ def main() -> None:
     command("rotate-keys", _rotate_keys, "wrap every sealed record by the newest key")
 
     arguments = parser.parse_args()
-    settings = get_settings()
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        sys.exit(_unusable(error))
     logs.configure(settings.process_name, settings.log_level)
     logs.hide(*settings.secrets())
     try:
         arguments.run(settings, arguments)
     except (VaultKeysError, UndecryptableError, PartnerAuthError) as error:
         sys.exit(str(error))
+    except Exception as error:
+        sys.exit(_ended(error, settings))
 
 
 if __name__ == "__main__":

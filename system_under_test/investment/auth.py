@@ -66,6 +66,7 @@ def add_user(connection: Connection, user_id: UUID, *, role: str) -> bool:
     """False when the user exists already."""
     return connection.scalar(_INSERT_USER, {"user_id": user_id, "role": role}) is not None
 
+
 # The sessions of the admin page that it opened end with a token.
 _REVOKE_OTHERS = text("""
 UPDATE api_tokens SET revoked_at = clock_timestamp()

@@ -50,7 +50,8 @@ FROM canary_samples WHERE flag = :flag AND at >= :step_at""")
 _COUNT_JOBS = text("""
 SELECT coalesce(b.instrument, CAST(j.user_id AS text)) AS subject, count(*) AS ended,
     count(*) FILTER (WHERE j.state = 'SUCCEEDED') AS succeeded
-FROM jobs j LEFT JOIN dividend_batches b ON j.kind = 'dividend' AND CAST(b.id AS text) = j.subject_id
+FROM jobs j
+LEFT JOIN dividend_batches b ON j.kind = 'dividend' AND j.subject_id = CAST(b.id AS text)
 WHERE j.kind = :kind AND j.state IN ('SUCCEEDED', 'FAILED')
 AND j.updated_at >= :step_at AND coalesce(j.reason, '') <> ALL(:not_judged) GROUP BY subject""")
 

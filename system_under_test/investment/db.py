@@ -124,6 +124,13 @@ def place(settings: Settings) -> str:
     return f"{url.host}:{url.port}/{url.database} as {url.username}"
 
 
+def told(error: Exception) -> str:
+    """The error's name and its first line: the statement, and what PostgreSQL adds as detail,
+    may hold the values of a row."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join([type(cause).__name__, *str(cause).splitlines()[:1]])
+
+
 def sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None)
 

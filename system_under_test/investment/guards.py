@@ -46,13 +46,17 @@ def _trigger(id: str, law: str, table: str, name: str, when: str, function: str)
     )
 
 
-def _function(id: str, law: str, name: str, md5: str) -> Guard:
-    """A function as its migration wrote it; a later one that changes it gives it a new name."""
-    return Guard(id, law, "functions", f"{name} {md5}")
-
-
 _CHANGE, _MOVE, _ADD = "BEFORE DELETE OR UPDATE", "BEFORE INSERT OR UPDATE OF state", "AFTER INSERT"
 _TX, _ENTRIES = "ledger_transactions", "ledger_entries"
+# The MD5 of each body, as its migration wrote it. One that changes it gives it a new name.
+_FUNCTIONS = (
+    ("G4", "assert_balanced", "20916f3d5e565b19061d57a5c93c1564"),
+    ("G4", "check_transaction_balanced", "656a5f6423e632002122cc8539cc026e"),
+    ("G4", "check_entry_balanced", "6d41cf710d596f850cdb1cc1861e74a8"),
+    ("G4", "refuse_ledger_change", "b8d58e4738595e902fa76555c1da7380"),
+    ("G5", "check_investment_transition", "7c1fcc8d320199dd29f68cac8b627755"),
+    ("G5", "check_job_transition", "082217009c63aed5c23021554815072f"),
+)
 GUARDS = (
     Guard("G1", "one claim of a key", "idempotency_keys", "UNIQUE (user_id, route, key)"),
     Guard("G2", "one posting of a step", _TX, "UNIQUE (kind, subject_id, step)"),
@@ -72,12 +76,9 @@ GUARDS = (
         "G5", "legal moves", "investments", "transition", _MOVE, "check_investment_transition"
     ),
     _trigger("G5", "legal moves", "jobs", "transition", _MOVE, "check_job_transition"),
-    _function("G4", "debits are credits", "assert_balanced", "20916f3d5e565b19061d57a5c93c1564"),
-    _function("G4", "debits are credits", "check_transaction_balanced", "656a5f6423e632002122cc8539cc026e"),
-    _function("G4", "debits are credits", "check_entry_balanced", "6d41cf710d596f850cdb1cc1861e74a8"),
-    _function("G4", "append-only", "refuse_ledger_change", "b8d58e4738595e902fa76555c1da7380"),
-    _function("G5", "legal moves", "check_investment_transition", "7c1fcc8d320199dd29f68cac8b627755"),
-    _function("G5", "legal moves", "check_job_transition", "082217009c63aed5c23021554815072f"),
+    *(Guard(g, "what a trigger does", "functions", f"{f} {m}") for g, f, m in _FUNCTIONS),
+    Guard("G2", "one deposit of a bank reference", "deposits", "UNIQUE (reference_index)"),
+    Guard("G2", "one job of a subject", "jobs", "UNIQUE (kind, subject_id)"),
     Guard("G6", "one order of an investment", "partner_orders", "UNIQUE (investment_id)"),
     Guard("G6", "one order of an id", "partner_orders", "UNIQUE (client_order_id)"),
     Guard("G10", "one payout a holder", "dividend_payouts", "UNIQUE (batch_id, investment_id)"),
@@ -147,7 +148,7 @@ class Watch:
     def _missing(self, connection: Connection) -> list[str]:
         missing = lacking(connection)
         try:
-            if self._vault and not missing:
+            if self._vault:
                 self._vault.check(connection, note=not self._intact)
         except VaultKeysError as error:
             missing.append(str(error))
@@ -171,7 +172,7 @@ def require_at_start(settings: Settings, vault: Vault | None = None) -> None:
             found, missing = Watch(engine, vault).look()
             reason = f"its schema is at revision {found}"
         except (OperationalError, ProgrammingError) as error:
-            found, missing, reason = None, [], f"{type(error).__name__}: {error.orig}"
+            found, missing, reason = None, [], db.told(error)
         if is_migrated(found):
             break
         if time.monotonic() > deadline:

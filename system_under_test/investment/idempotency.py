@@ -61,12 +61,20 @@ class Answer:
     body: str
     location: str | None = None
     replayed: bool = False
+    # Whose limit an accepted write uses up; the caller's if nobody is named. Not kept.
+    counted: UUID | None = None
 
     @classmethod
     def of(
-        cls, status: int, document: Mapping[str, object], *, location: str | None = None
+        cls,
+        status: int,
+        document: Mapping[str, object],
+        *,
+        location: str | None = None,
+        counted: UUID | None = None,
     ) -> "Answer":
-        return cls(status, json.dumps(document, separators=(",", ":")), location)
+        body = json.dumps(document, separators=(",", ":"))
+        return cls(status, body, location, counted=counted)
 
     @classmethod
     def refusal(cls, code: str, detail: str, **extensions: object) -> "Answer":
@@ -79,14 +87,15 @@ class Answer:
 class Scope:
     """What makes two requests the same one: who, where, which key, and what they asked for.
 
-    Accepted, it counts as an `action` of the user `counted`; of the caller if nobody is named.
+    Accepted, it counts as an `action`, unless that is None. `counted` is the user whose it will be,
+    if that is known before and not the caller.
     """
 
     token_hash: bytes
     route: str
     key: str
     fingerprint: bytes
-    action: Action
+    action: Action | None
     counted: UUID | None = None
 
 
@@ -221,7 +230,7 @@ def _answer_name(scope: Scope) -> str:
 
 
 def _limited_name(scope: Scope) -> str:
-    return _name("limited", scope.token_hash, scope.action, str(scope.counted or ""))
+    return _name("limited", scope.token_hash, scope.action or "", str(scope.counted or ""))
 
 
 def _name(kind: str, token_hash: bytes, *parts: str) -> str:

@@ -163,7 +163,8 @@ def cancel(connection: Connection, principal: Principal, investment_id: UUID) ->
             "not-cancellable", f"The investment is {investment.state.lower()} already."
         )
     move(connection, investment_id, "CANCELLED", reason="requested")
-    return Answer.of(200, _document(investment._mapping, "CANCELLED"))
+    document = _document(investment._mapping, "CANCELLED")
+    return Answer.of(200, document, counted=investment.user_id)
 
 
 def release(connection: Connection, investment: Row, *, fence: int | None = None) -> None:

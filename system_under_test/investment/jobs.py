@@ -35,6 +35,10 @@ USED_UP = """(attempts - unsent >= :max_attempts
     AND created_at < clock_timestamp() - :review_after)"""
 # Executions in review are driven by what the partner says; all others are slowly tried again.
 RETRIED_IN_REVIEW = "kind <> 'execution'"
+# A time further ahead than any is set to is of before the database's clock went back: it is over.
+LEASE_IS_OVER = "(lease_until < clock_timestamp() OR lease_until > clock_timestamp() + :lease)"
+IS_DUE = """(next_run_at <= clock_timestamp()
+    OR next_run_at > clock_timestamp() + :longest_delay)"""
 
 _ENQUEUE = text("""
 WITH job AS (
@@ -52,12 +56,11 @@ _CLAIM = text(f"""
 WITH claimed AS (
     UPDATE jobs SET state = 'RUNNING', attempts = attempts + 1, fence = fence + 1,
         claim_id = :claim_id, next_run_at = NULL, updated_at = clock_timestamp(),
-        lease_until = clock_timestamp() + :lease_ms * interval '1 ms'
+        lease_until = clock_timestamp() + :lease
     FROM (SELECT id AS old_id, state AS old_state FROM jobs WHERE id = :job_id
             AND (state IN ('PENDING', 'WAITING', 'RUNNING') AND NOT {USED_UP}
                 OR state = 'REVIEW' AND {RETRIED_IN_REVIEW})
-            AND (lease_until IS NULL OR lease_until < clock_timestamp())
-            AND (next_run_at IS NULL OR next_run_at <= clock_timestamp())
+            AND (lease_until IS NULL OR {LEASE_IS_OVER}) AND (next_run_at IS NULL OR {IS_DUE})
           FOR UPDATE) AS old
     WHERE id = old_id
     RETURNING id, kind, subject_id, attempts, fence, old_state
@@ -114,7 +117,8 @@ def enqueue(connection: Connection, *, kind: str, subject_id: str, user_id: UUID
     message = {"message_id": uuid4(), "traceparent": current_traceparent()}
     job = {"job_id": job_id, "kind": kind, "subject_id": subject_id, "user_id": user_id}
     connection.execute(_ENQUEUE, job | message)
-    return Answer.of(202, address(job_id), location=address(job_id)["status_url"])
+    document = address(job_id)
+    return Answer.of(202, document, location=document["status_url"], counted=user_id)
 
 
 def address(job_id: UUID) -> dict[str, str]:
@@ -123,15 +127,20 @@ def address(job_id: UUID) -> dict[str, str]:
 
 
 def horizon(settings: Settings) -> dict[str, object]:
-    """The parameters of USED_UP."""
-    review_after = timedelta(milliseconds=settings.review_after_ms)
-    return {"max_attempts": settings.max_attempts, "review_after": review_after}
+    """The parameters of USED_UP, LEASE_IS_OVER and IS_DUE."""
+    longest_ms = max(settings.retry_cap_ms, settings.review_retry_ms)
+    return {
+        "max_attempts": settings.max_attempts,
+        "review_after": timedelta(milliseconds=settings.review_after_ms),
+        "lease": timedelta(milliseconds=settings.job_lease_ms),
+        "longest_delay": timedelta(milliseconds=longest_ms),
+    }
 
 
 def claim(engine: Engine, job_id: UUID, *, settings: Settings) -> Claim | None:
     """Claim the job in a transaction of its own; None when it is not to be run now."""
     where = {"job_id": job_id, "claim_id": uuid4()}
-    parameters = where | {"lease_ms": settings.job_lease_ms} | horizon(settings)
+    parameters = where | horizon(settings)
 
     def take(connection: Connection) -> Row | None:
         return connection.execute(_CLAIM, parameters).one_or_none()

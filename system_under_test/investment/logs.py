@@ -15,6 +15,8 @@ _HIDDEN = "[redacted]"
 _PATTERNS = (
     re.compile(r"(?i)(\bbearer\s+)[^\s\"'\\,]+"),
     re.compile(r"(://[^\s:/@\"]*:)[^\s/@\"]+(?=@)"),
+    # The row that PostgreSQL refused, to the end of its line.
+    re.compile(r"(DETAIL:)(?:[^\\\n\"]|\\[^n])*"),
     re.compile(r"(?i)(\b(?:password|api_key|callback_secret|token)\W{1,8})[^\s\"'\\,}]{8,}"),
 )
 _hidden: set[str] = set()

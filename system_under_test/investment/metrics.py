@@ -9,7 +9,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import db, logs
@@ -22,7 +22,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _STATE: dict[str, tuple[str, tuple[str, ...]]] = {
     "jobs": ("Jobs by kind and state.", ("kind", "state")),
     "job_oldest_seconds": ("Age of the oldest job that is not over.", ("state",)),
-    "job_overdue_seconds": ("How long a job has waited for its next attempt, or lost its worker.", ()),
+    "job_overdue_seconds": ("Since when a job should have been tried again.", ()),
     "outbox_pending": ("Messages that wait for the relay.", ()),
     "outbox_oldest_seconds": ("How long the oldest of them waits.", ()),
     "partner_orders": ("Orders at the partner by status.", ("status",)),
@@ -62,32 +62,54 @@ UNION ALL SELECT 'dividend_batches_unpaid', NULL, NULL, count(*) FROM dividend_b
 UNION ALL SELECT 'flag_pct', key, NULL, CASE WHEN enabled THEN pct ELSE 0 END FROM feature_flags
 UNION ALL SELECT 'canary', flag, state, 1 FROM canaries""")
 
+# The next accounts in the order of their ids; each has few entries, and there is an index on them.
+_CHECK_BALANCES = text("""
+SELECT a.id, a.balance_minor <> (
+    SELECT coalesce(
+        sum(CASE direction WHEN a.normal_side THEN amount_minor ELSE -amount_minor END), 0)
+    FROM ledger_entries e WHERE e.account_id = a.id) AS drifts
+FROM ledger_accounts a WHERE a.id > :after AND a.balance_minor IS NOT NULL
+ORDER BY a.id LIMIT 500""")
+
 
 class _State:
     """Collects what PostgreSQL and Redis say; when one is away, that is what is told."""
 
     def __init__(self, probe: Engine, watch: Watch, redis_answers: Callable[[], bool]) -> None:
         self._probe, self._watch, self._redis_answers = probe, watch, redis_answers
+        self._after = ""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """One gauge for each kind of row; without the database, only that it is away."""
         try:
-            rows = db.run_read(self._probe, lambda c: c.execute(_READ).all())
+            rows, drifting = db.run_read(self._probe, self._read)
             lacking: int | None = len(self._watch.look()[1])
         except SQLAlchemyError as error:
             logs.warning("state_not_scraped", error=type(error).__name__)
-            rows, lacking = [], None
+            rows, drifting, lacking = [], 0, None
         yield _gauge("database_up", "1 if PostgreSQL answered in time.", int(lacking is not None))
         yield _gauge("redis_up", "1 if Redis answered in time.", int(self._redis_answers()))
         if lacking is None:
             return
         yield _gauge("guards_lacking", "Guards of the schema that are not in force.", lacking)
+        yield _gauge("ledger_balances_drifting", "Balances that are not their entries.", drifting)
         for name, (summary, labels) in _STATE.items():
             family = GaugeMetricFamily(f"investment_{name}", summary, labels=labels)
             for kind, *values, value in rows:
                 if kind == name:
                     family.add_metric(values[: len(labels)], float(value))
             yield family
+
+    def _read(self, connection: Connection) -> tuple[list[Row], int]:
+        """The rows of the state, and how many balances of some accounts are wrong.
+
+        Each scrape looks at the accounts after the last ones, but stays at those that are wrong.
+        """
+        accounts = connection.execute(_CHECK_BALANCES, {"after": self._after}).all()
+        drifting = sum(account.drifts for account in accounts)
+        if not drifting:
+            self._after = accounts[-1].id if accounts else ""
+        return list(connection.execute(_READ)), drifting
 
 
 def _gauge(name: str, summary: str, value: int) -> GaugeMetricFamily:

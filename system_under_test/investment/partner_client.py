@@ -6,6 +6,7 @@ may have been executed. Only without a connection it is certain that nothing was
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .settings import Settings
 from .tracing import current_traceparent
 
 _MAX_BODY_BYTES = 65536
+# The reason of a refusal is shown to the user: a code of plain words, which can name nobody.
+_REASON = re.compile(r"[a-z][a-z _-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def classify(status: int, content: bytes, order: Order) -> Outcome:
     try:
         document = json.loads(content)
         known = document["client_order_id"] == str(order.client_order_id)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Unknown(f"unreadable answer with status {status}")
     if not known:
         return Unknown(f"answer about another order with status {status}")
@@ -151,7 +154,8 @@ def classify(status: int, content: bytes, order: Order) -> Outcome:
     if status in (200, 201) and state == "EXECUTED":
         return _executed(document, order)
     if status in (200, 422) and state == "REJECTED":
-        return Rejected(str(document.get("reason", "no reason given")))
+        reason = str(document.get("reason"))
+        return Rejected(reason if _REASON.fullmatch(reason) else "refused by the partner")
     if status == 404 and state == "NOT_FOUND":
         return NotFound()
     return Unknown(f"answer with status {status}")
@@ -160,7 +164,8 @@ def classify(status: int, content: bytes, order: Order) -> Outcome:
 def _executed(document: dict[str, object], order: Order) -> Outcome:
     amount, fee = document.get("amount_minor"), document.get("fee_minor", "0")
     order_id = document.get("order_id")
-    if not (isinstance(order_id, str) and _is_digits(amount) and _is_digits(fee)):
+    readable = isinstance(order_id, str) and order_id.isprintable()
+    if not (readable and _is_digits(amount) and _is_digits(fee)):
         return Unknown("executed, but order id, amount or fee is unreadable")
     if not 0 < int(amount) <= int(amount) + int(fee) <= order.amount_minor:
         return Unknown("executed, but for another amount than was held")

@@ -45,12 +45,14 @@ def rotate(engine: Engine, vault: Vault) -> int:
             connection.execute(_REPLACE, changes)
         return len(changes)
 
+    def remaining() -> int:
+        return db.run_read(engine, lambda c: c.execute(_COUNT, newest).scalar_one())
+
     db.run_transaction(engine, vault.check)
     total = db.run_transaction(engine, partner_rows)
     while done := db.run_transaction(engine, batch):
         total += done
-        remaining = db.run_read(engine, lambda c: c.execute(_COUNT, newest).scalar_one())
-        logs.info("keys_rotated", key=vault.newest, rotated=total, remaining=remaining)
+        logs.info("keys_rotated", key=vault.newest, rotated=total, remaining=remaining())
     db.run_transaction(engine, lambda c: c.execute(_FORGET_CHECKS, newest))
-    logs.info("keys_rotation_ended", key=vault.newest, rotated=total, remaining=0)
+    logs.info("keys_rotation_ended", key=vault.newest, rotated=total, remaining=remaining())
     return total

@@ -4,8 +4,15 @@ from functools import cache
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SCHEMES = {
+    "database_url": ("postgresql+psycopg",),
+    "redis_url": ("redis", "rediss"),
+    "partner_url": ("http", "https"),
+    "otlp_endpoint": ("http", "https"),
+}
 
 
 class Settings(BaseSettings):
@@ -31,7 +38,7 @@ class Settings(BaseSettings):
     # The key of blind indexes and fingerprints, base64 of 32 bytes; it is not rotated.
     vault_index_key: str = Field(default="", repr=False)
     process_name: str = "investment"
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     db_pool_size: int = 16
     lock_timeout_ms: int = 2000
@@ -58,7 +65,8 @@ class Settings(BaseSettings):
 
     # After this time a key may be used anew; what must not happen twice has names of its own.
     idempotency_retention_days: int = 30
-    # Accepted writes per user and hour; deposits are counted for the wallet's user.
+    # Accepted writes per user and hour; deposits are counted for the wallet's user, executions and
+    # cancellations for the investment's.
     limit_create_investment: int = 5
     limit_execute_investment: int = 10
     limit_distribute_dividends: int = 5
@@ -79,6 +87,19 @@ class Settings(BaseSettings):
     admin_session_minutes: int = 30
     # Where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318; empty: none are made.
     otlp_endpoint: str = ""
+
+    @field_validator("*")
+    @classmethod
+    def _is_usable(cls, value: object, info: ValidationInfo) -> object:
+        """Durations and counts are positive, shares are shares, addresses have their scheme."""
+        if isinstance(value, float) and not 0 <= value <= 1:
+            raise ValueError("must be from 0 to 1")
+        if isinstance(value, int) and not 1 <= value < 2**31:
+            raise ValueError("must be from 1 to 2147483647")
+        schemes = _SCHEMES.get(str(info.field_name))
+        if schemes and value and urlsplit(str(value)).scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(f'{s}://' for s in schemes)}")
+        return value
 
     def secrets(self) -> set[str]:
         """What no log may hold; short values are words, and hide nothing."""

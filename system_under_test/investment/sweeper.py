@@ -21,14 +21,17 @@ from .settings import Settings
 _BATCH = 100
 
 # Due and not in anybody's hands. A message that was published since the job fell due is given
-# `redispatch_after` to arrive before it is published again.
+# `redispatch_after` to arrive before it is published again; one from the future was published
+# before the database's clock went back.
 _LOST_CONDITION = f"""
-o.status = 'published' AND (o.published_at < clock_timestamp() - :redispatch_after OR
-    o.published_at < CASE j.state WHEN 'RUNNING' THEN j.lease_until ELSE j.next_run_at END)
+o.status = 'published' AND (o.published_at < clock_timestamp() - :redispatch_after
+    OR o.published_at > clock_timestamp()
+    OR CASE j.state WHEN 'RUNNING' THEN j.lease_until ELSE j.next_run_at END
+        BETWEEN o.published_at AND clock_timestamp())
 AND CASE j.state WHEN 'PENDING' THEN true
-    WHEN 'WAITING' THEN j.next_run_at <= clock_timestamp()
-    WHEN 'RUNNING' THEN j.lease_until < clock_timestamp()
-    WHEN 'REVIEW' THEN j.{jobs.RETRIED_IN_REVIEW} AND j.next_run_at <= clock_timestamp()
+    WHEN 'WAITING' THEN {jobs.IS_DUE}
+    WHEN 'RUNNING' THEN {jobs.LEASE_IS_OVER}
+    WHEN 'REVIEW' THEN j.{jobs.RETRIED_IN_REVIEW} AND {jobs.IS_DUE}
     ELSE false END"""
 _FIND_LOST = text(f"""
 SELECT j.id, j.state, j.traceparent FROM jobs j JOIN outbox o ON o.job_id = j.id
@@ -44,7 +47,7 @@ SELECT i.id, i.user_id, i.instrument, i.amount_minor, i.currency, i.state,
 FROM partner_orders o JOIN investments i ON i.id = o.investment_id
 JOIN jobs j ON j.kind = 'execution' AND j.subject_id = CAST(i.id AS text)
 WHERE o.status IN ('INTENT', 'SENT', 'UNKNOWN')
-AND o.checked_at < clock_timestamp() - :reconcile_after
+AND (o.checked_at < clock_timestamp() - :reconcile_after OR o.checked_at > clock_timestamp())
 AND (j.lease_until IS NULL OR j.lease_until < clock_timestamp())
 ORDER BY o.checked_at LIMIT {_BATCH}""")
 _CHECKED = text("""
@@ -65,8 +68,9 @@ _REAP.append(text("DELETE FROM admin_sessions WHERE expires_at < clock_timestamp
 _EXHAUSTED = "out of attempts and time"
 
 _FIND_EXHAUSTED = text(f"""
-SELECT id, kind, subject_id, traceparent FROM jobs
-WHERE {jobs.USED_UP} AND (state = 'WAITING'
+SELECT id, kind, subject_id, traceparent, CASE WHEN starts_with(reason, '{_EXHAUSTED}')
+    THEN reason ELSE concat_ws('; ', '{_EXHAUSTED}', reason) END AS reason
+FROM jobs WHERE {jobs.USED_UP} AND (state = 'WAITING'
     OR (state = 'RUNNING' AND lease_until < clock_timestamp()))
 ORDER BY created_at LIMIT {_BATCH}""")
 
@@ -124,7 +128,7 @@ class Sweeper:
                     logs.exception("sweep_row_failed", error, step=step)
 
     def _reap(self) -> None:
-        """Forget keys, events and sessions whose time is over; what fails is reaped another time."""
+        """Forget keys, events and sessions that are over; what fails is reaped another time."""
         for statement in _REAP:
             try:
                 db.run_transaction(self._engine, lambda c, s=statement: c.execute(s, self._limits))
@@ -138,10 +142,15 @@ class Sweeper:
 
     def _reconcile(self, row: Row) -> None:
         order = execution.order_of(row, row.client_order_id, row.attempts)
-        outcome = self._partner.query(order)
-        if outcome == NotFound() and row.state == "REVIEW":
-            outcome = self._place_again(row)
-        settled, name = self._settle(row, outcome), type(outcome).__name__
+        try:
+            outcome = self._partner.query(order)
+            if outcome == NotFound() and row.state == "REVIEW":
+                outcome = self._place_again(row)
+            settled, name = self._settle(row, outcome), type(outcome).__name__
+        except Exception:
+            # What cannot be settled must not stay the first in line, before everybody's orders.
+            db.run_transaction(self._engine, lambda c: c.execute(_CHECKED, {"id": row.id}))
+            raise
         logs.info("order_reconciled", investment_id=row.id, outcome=name, settled=settled)
 
     def _place_again(self, row: Row) -> Outcome:
@@ -187,14 +196,14 @@ class Sweeper:
                 return False
             if investment is not None and investment.state == "QUEUED":
                 investments.release(connection, investment)
-                investments.move(connection, investment.id, "CANCELLED", reason=_EXHAUSTED)
-                jobs.move(connection, row.id, "FAILED", reason=_EXHAUSTED, fence_step=1)
+                investments.move(connection, investment.id, "CANCELLED", reason=row.reason)
+                jobs.move(connection, row.id, "FAILED", reason=row.reason, fence_step=1)
                 return True
             if investment is not None:
-                investments.move(connection, investment.id, "REVIEW", reason=_EXHAUSTED)
+                investments.move(connection, investment.id, "REVIEW", reason=row.reason)
             delay_ms = self._settings.review_retry_ms if investment is None else None
             jobs.move(
-                connection, row.id, "REVIEW", reason=_EXHAUSTED, delay_ms=delay_ms, fence_step=1
+                connection, row.id, "REVIEW", reason=row.reason, delay_ms=delay_ms, fence_step=1
             )
             return True
 

@@ -38,7 +38,8 @@ VALUES (:token, :purpose, :subject_id, :kid, :sealed)""")
 _CHECKS = text("SELECT kid, sealed FROM vault_checks ORDER BY kid")
 _ADD_CHECK = text("""
 INSERT INTO vault_checks (kid, sealed) VALUES (:kid, :sealed) ON CONFLICT DO NOTHING""")
-_ONE_OF = text("SELECT purpose, token, subject_id, sealed FROM token_vault WHERE kid = :kid LIMIT 1")
+_ONE_OF = text("""
+SELECT purpose, token, subject_id, sealed FROM token_vault WHERE kid = :kid LIMIT 1""")
 
 
 class VaultKeysError(Exception):

@@ -46,11 +46,13 @@ class Scratch:
     def connect(self) -> psycopg.Connection:
         return psycopg.connect(self.dsn, autocommit=True)
 
-    def run(self, *arguments: str, owner: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, owner: bool = True, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command of the service to its end."""
         return subprocess.run(
             [sys.executable, "-m", "investment", *arguments],
-            env=self.as_owner if owner else self.environment,
+            env=(self.as_owner if owner else self.environment) | settings,
             capture_output=True,
             text=True,
             timeout=60,

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import pytest
+import urllib3
 
 from tests.service.problems import assert_problem
 
@@ -59,6 +60,8 @@ def test_what_is_not_there_is_a_problem_too(service) -> None:
         ("GET", f"{PREFIX}/jobs/not-a-uuid", 422),
         ("DELETE", f"{PREFIX}/investments", 405),
         ("GET", "/api/v2/investment/jobs", 404),
+        # No redirect, which would lead to the host that the caller named.
+        ("GET", f"{PREFIX}/flags/", 404),
     ):
         reply = service.send(method, path)
         assert reply.status == status, path
@@ -71,6 +74,23 @@ def test_no_token_no_answer(service) -> None:
         assert reply.status == 401
         assert_problem(reply)
     assert reply.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_two_tokens_are_none(stack, service) -> None:
+    user = service.user()
+    headers = urllib3.HTTPHeaderDict({"Authorization": f"Bearer {user.token}"})
+    headers.add("Authorization", f"Bearer {service.user().token}")
+    url = f"{stack.client_url('api-1')}{PREFIX}/wallets/{user.user_id}"
+    assert urllib3.request("GET", url, headers=headers).status == 401
+
+
+def test_answers_are_their_callers_alone(service) -> None:
+    user = service.user()
+    for path, status in ((f"/wallets/{user.user_id}", 200), ("/nothing", 404)):
+        reply = service.send("GET", PREFIX + path, token=user.token)
+        assert reply.status == status
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_both_processes_say_that_they_are_ready(service) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from tests.service.rollout import DIVIDENDS, EXECUTION
+from tests.service.rollout import DIVIDENDS, EXECUTION, wait_for
 
 pytestmark = pytest.mark.stack
 
@@ -132,9 +132,12 @@ def test_a_change_is_made_once_and_in_the_name_of_who_is_logged_in(
         ({"pct": "101"}, b"whole number from 0 to 100"),
         ({"pct": "ten"}, b"whole number from 0 to 100"),
         ({"pct": ""}, b"whole number from 0 to 100"),
+        ({"pct": "1_0_0"}, b"whole number from 0 to 100"),
         ({"reason": "  "}, b"Say why"),
         ({"reason": "x" * 201}, b"Say why"),
         ({"reason": "a\x00b"}, b"Say why"),
+        ({"reason": "\u200b"}, b"Say why"),
+        ({"reason": "a\u202eb"}, b"Say why"),
         ({"version": "soon"}, b"form is incomplete"),
     ],
 )
@@ -159,6 +162,7 @@ def forged(page: Page) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         "not even ASCII": (without | {"form_token": "ä"}, {}),
         "another origin": (good, {"Origin": "https://evil.example"}),
         "an opaque origin": (good, {"Origin": "null"}),
+        "no origin at all": (good, {"Origin": "http://["}),
         "another site": (good, {"Sec-Fetch-Site": "cross-site"}),
         "a sibling": (good, {"Sec-Fetch-Site": "same-site"}),
     }
@@ -183,6 +187,22 @@ def test_forged_forms_have_no_effect(page: Page, flags, stack, way: str) -> None
     assert page.post(f"/admin/flags/{DIVIDENDS}", **fields).status == 403
 
 
+def test_a_log_out_from_another_site_keeps_the_cookie(page: Page) -> None:
+    """The browser sends it along with nothing from there, but would take its end from here."""
+    other = Page(page.url, headers={"Sec-Fetch-Site": "cross-site"})
+    reply = other.post("/admin/logout")
+    assert reply.status == 403
+    assert "set-cookie" not in reply.headers
+
+
+@pytest.mark.parametrize("way", ["flags", "canaries"])
+def test_a_form_without_a_reason_is_refused(page: Page, way: str) -> None:
+    fields = page.fields(DIVIDENDS)
+    reply = page.post(f"/admin/{way}/{DIVIDENDS}", **fields, pct="5", action="start")
+    assert reply.status == 422
+    assert b"Say why" in reply.data
+
+
 def test_a_log_in_from_another_site_is_refused(stack) -> None:
     page = Page(stack.client_url("api-1"), headers={"Sec-Fetch-Site": "cross-site"})
     reply = page.post("/admin/login", token=stack.admin_token)
@@ -190,7 +210,7 @@ def test_a_log_in_from_another_site_is_refused(stack) -> None:
     assert not page.cookie
 
 
-@pytest.mark.parametrize("how", ["expired", "logged out", "every token revoked"])
+@pytest.mark.parametrize("how", ["expired", "logged out", "its token revoked"])
 def test_a_session_ends(page: Page, database, flags, how: str) -> None:
     fields = page.fields(DIVIDENDS) | {"pct": "0", "reason": "too late"}
     before, cookie = flags.all()[DIVIDENDS], page.cookie
@@ -205,19 +225,30 @@ def test_a_session_ends(page: Page, database, flags, how: str) -> None:
             session_hash[1],
         )
     else:
-        user_id = uuid4()
-        database.execute("INSERT INTO users (id, role) VALUES (%s, 'admin')", [user_id])
+        # As if it had been opened with a token that was rotated since.
+        old = uuid4().bytes * 2
         database.execute(
-            "UPDATE admin_sessions SET user_id = %s WHERE session_hash = " + session_hash[0],
-            [user_id, *session_hash[1]],
+            "INSERT INTO api_tokens (token_hash, user_id, revoked_at) "
+            "SELECT %s, user_id, now() FROM api_tokens t JOIN users u ON u.id = t.user_id "
+            "WHERE role = 'admin' LIMIT 1",
+            [old],
+        )
+        database.execute(
+            "UPDATE admin_sessions SET token_hash = %s WHERE session_hash = " + session_hash[0],
+            [old, *session_hash[1]],
         )
     for reply in (page.get("/admin"), page.post(f"/admin/flags/{DIVIDENDS}", **fields)):
         assert (reply.status, reply.headers["location"]) == (303, "/admin/login?ended=1")
     assert b"Your session has ended" in page.get("/admin/login?ended=1").data
     assert flags.all()[DIVIDENDS] == before
+    if how == "expired":
+        query = "SELECT count(*) FROM admin_sessions WHERE session_hash = " + session_hash[0]
+        gone = lambda: database.execute(query, session_hash[1]).fetchone() == (0,)  # noqa: E731
+        wait_for(gone, "the sweeper forgets it")
 
 
 def test_canaries_are_started_and_stopped(page: Page, flags) -> None:
+    flags.set(EXECUTION, enabled=False)
     token = page.fields(EXECUTION)["form_token"]
     form = {"form_token": token, "reason": "release 43"}
     assert page.post(f"/admin/canaries/{EXECUTION}", action="start", **form).status == 303
@@ -237,9 +268,12 @@ def test_log_ins_that_fail_are_limited(stack) -> None:
     page = Page(stack.client_url("api-2"))
     statuses = [page.post("/admin/login", token=f"guess {n}").status for n in range(12)]
     assert statuses == [401] * 10 + [429] * 2
-    reply = page.post("/admin/login", token=stack.admin_token)
+    reply = page.post("/admin/login", token="one more")
     assert (reply.status, page.cookie) == (429, "")
     assert 1 <= int(reply.headers["retry-after"]) <= 60
+    # Nobody can lock an administrator out.
+    page.log_in(stack.admin_token)
+    assert page.get("/admin").status == 200
 
 
 def test_a_form_of_another_kind_is_refused(page: Page) -> None:

@@ -64,8 +64,13 @@ class Canary:
 
 @pytest.fixture
 def canary_of(service, flags, database) -> Iterator[type]:  # noqa: ANN001
-    """Makes a canary; the flags are restored afterwards, which stops it."""
-    return lambda flag: Canary(service, flags, database, flag)
+    """Makes a canary of a flag that is off; the flags are restored afterwards, which stops it."""
+
+    def make(flag: str) -> Canary:
+        flags.set(flag, enabled=False)
+        return Canary(service, flags, database, flag)
+
+    return make
 
 
 def create(service, users: list) -> list[int]:  # noqa: ANN001
@@ -114,6 +119,8 @@ def test_errors_of_the_cohort_roll_back_until_somebody_starts_anew(
     assert (controller, pct) == (True, 0)
     assert status["reason"] in reason
     assert set(create(service, users)) == {403}
+    # Having seen it, one may end the state, and the alert, without another start.
+    assert canary.order("stop").status == 200
     assert canary.order("stop").document["code"] == "canary-conflict"
     assert canary.order("start").status == 200
     assert set(create(service, users)) == {201}
@@ -136,6 +143,25 @@ def test_executions_that_fail_roll_back_and_the_money_is_given_back(
     status = canary.wait_for("ROLLED_BACK", 0)
     assert f"0 of {SAMPLES} jobs succeeded" in status["reason"]
     assert [service.balance(user) for user in users] == [50_000] * SAMPLES
+
+
+@pytest.mark.parametrize("pct", [2, 100])
+def test_a_start_takes_a_live_feature_from_nobody(flags, canary_of, pct: int) -> None:
+    canary = canary_of(MASTER)
+    flags.set(MASTER, pct=pct)
+    before = flags.all()
+    refusal = canary.order("start")
+    assert (refusal.status, refusal.document["code"]) == (409, "canary-conflict")
+    assert f"on for {pct} %" in refusal.document["detail"]
+    assert flags.all() == before
+
+
+def test_a_flag_set_by_hand_ends_a_rollback(flags, database, canary_of) -> None:
+    canary = canary_of(MASTER)
+    assert canary.order("start").status == 200
+    database.execute("UPDATE canaries SET state = 'ROLLED_BACK' WHERE flag = %s", [MASTER])
+    flags.set(MASTER)
+    canary.wait_for("STOPPED", 100)
 
 
 def test_setting_the_flag_by_hand_stops_its_canary(service, flags, canary_of) -> None:
@@ -176,6 +202,7 @@ def test_an_order_sent_again_is_one_order(canary_of) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_the_commands_of_the_documents_work(stack, flags) -> None:
+    flags.set(EXECUTION, enabled=False)
     for name in ("flags.md", "canary.md"):
         scripts = [b.text for b in blocks() if b.document.name == name and "curl " in b.text]
         env = {

@@ -222,7 +222,13 @@ def test_a_closed_wallet_takes_part_in_nothing_more(service, dividends) -> None:
     pending = service.investment(gone, 1)
     close = f"{PREFIX}/wallets/{gone.user_id}/close"
     assert service.send("POST", close, token=gone.token).status == 403
-    assert service.send("POST", close).document["balance_minor"] == "0"
+    kept = service.send("POST", close)
+    assert (kept.status, kept.document["code"]) == (409, "wallet-not-empty")
+    assert "positions" in kept.document["detail"]
+    # As if it had been closed in a race.
+    dividends.database.execute(
+        "UPDATE wallets SET closed_at = now() WHERE user_id = %s", (gone.user_id,)
+    )
 
     job = service.finish(dividends.declare(first, 10))
     assert job["state"] == "SUCCEEDED"

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import urllib3
 
-from tests.service.scratch import Beside, Scratch
+from tests.service.scratch import SOURCE, Beside, Scratch
 
 pytestmark = pytest.mark.stack
 
@@ -194,6 +194,12 @@ REPLACE_G3 = (
     "ALTER TABLE ledger_accounts DROP CONSTRAINT ledger_accounts_no_overdraft,"
     " ADD CONSTRAINT ledger_accounts_no_overdraft"
 )
+BALANCED = (
+    "CREATE OR REPLACE FUNCTION assert_balanced(transaction_id bigint) RETURNS void"
+    " LANGUAGE plpgsql AS $$"
+)
+MIGRATION = SOURCE / "investment/migrations/versions/041_money_core.py"
+BALANCED_BODY = MIGRATION.read_text().partition("AS $$")[2].partition("$$")[0]
 WEAKENED = [
     ("G1", *constraint("idempotency_keys", "scope"), "UNIQUE (user_id, route, key)"),
     ("G2", *constraint(TX, "natural_key"), "UNIQUE (kind, subject_id, step)"),
@@ -214,6 +220,9 @@ WEAKENED = [
     ("G10", *constraint("dividend_payouts", "holder"), "UNIQUE (batch_id, investment_id)"),
     ("G11", *constraint("dividend_batches", "event"),
      "UNIQUE (instrument, dividend_event_id)"),
+    ("G4", f"{BALANCED} BEGIN END $$", BALANCED, f"{BALANCED_BODY}$$"),
+    ("G4", "ALTER FUNCTION assert_balanced SET search_path = pg_temp",
+     "ALTER FUNCTION assert_balanced RESET search_path", ""),
     ("least privilege", "GRANT UPDATE (amount_minor) ON ledger_entries TO investment_app",
      "REVOKE UPDATE (amount_minor) ON ledger_entries FROM investment_app", ""),
     ("least privilege", "GRANT DELETE ON ledger_transactions TO investment_app",
@@ -235,7 +244,7 @@ def test_a_guard_that_is_gone_is_noticed(
             [lacking] = watched.last_lacking()
             assert lacking.startswith(guard)
         finally:
-            owner.execute(f"{restore} {law}")
+            owner.execute(f"{restore}{law}" if "$$" in law else f"{restore} {law}")
     assert watched.ready() == (200, 0)
 
 

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).parents[2]
 Labels = dict[str, str]
+UP = {"job": "investment"}
 Scrape = list[tuple[str, Labels, float]]
 
 
@@ -47,7 +48,9 @@ class Alert:
         earlier = {(n, *sorted(ls.items())): value for n, ls, value in before}
         for name, labels, value in now:
             if name == self.metric and all(self._matches(labels, *m) for m in self.labels):
-                base = earlier.get((name, *sorted(labels.items())), 0.0) if self.increase else 0.0
+                # As in Prometheus, what was not there before has not increased.
+                born = earlier.get((name, *sorted(labels.items())), value)
+                base = born if self.increase else 0.0
                 if self.holds(value - base, self.threshold):
                     return True
         return False
@@ -94,14 +97,14 @@ def scrape(beside: Beside, *, timeout_s: float = 4) -> Scrape:
     try:
         reply = urllib3.request("GET", f"{beside.url}/metrics", retries=False, timeout=timeout_s)
     except urllib3.exceptions.HTTPError:
-        return [("up", {}, 0.0)]
+        return [("up", UP, 0.0)]
     assert reply.status == 200
     samples = [
         (sample.name, sample.labels, sample.value)
         for family in text_string_to_metric_families(reply.data.decode())
         for sample in family.samples
     ]
-    return [("up", {}, 1.0), *samples]
+    return [("up", UP, 1.0), *samples]
 
 
 def firing(beside: Beside, *, since: Scrape, timeout_s: float = 4) -> set[str]:
@@ -247,6 +250,21 @@ def test_stopped_relay_and_worker_and_partner_away(stack, beside: Beside, since:
     wait_for(lambda: service.get(f"/jobs/{accepted.document['job_id']}")["state"] == "SUCCEEDED")
 
 
+def test_a_stopped_sweeper(stack, beside: Beside, since: Scrape) -> None:  # noqa: ANN001
+    """Nobody else sends a job that waits for its next attempt to the worker again."""
+    service = beside.service
+    user = service.user(1_000)
+    with beside.stopped("sweeper"), beside.scratch.connect() as owner:
+        with away(stack, "worker-partner"):
+            accepted = service.execute(user, service.investment(user, 10))
+            wait_for(lambda: value_of(scrape(beside), "investment_jobs", state="WAITING"))
+        assert "JobOverdue" not in firing(beside, since=since)
+        minute = "UPDATE jobs SET next_run_at = now() - interval '1 minute'"
+        owner.execute(f"{minute} WHERE state = 'WAITING'")
+        assert firing(beside, since=since) - {"PartnerUnsettled"} == {"JobOverdue"}
+    assert service.finish(accepted)["state"] == "SUCCEEDED"
+
+
 def test_a_user_beyond_the_limit(beside: Beside, since: Scrape) -> None:
     user = beside.service.user(1_000)
     statuses = [beside.service.create(user, 1).status for _ in range(6)]
@@ -270,7 +288,7 @@ def test_books_that_are_wrong(beside: Beside, since: Scrape) -> None:
             "INSERT INTO ledger_accounts VALUES (%s, 'EUR', 'C', 7)", (f"L:DIVCLR:{batch}",)
         )
         try:
-            wrong = {"GuardLacking", "LedgerUnbalanced", "DividendsNotPaidOut"}
+            wrong = {"GuardLacking", "LedgerUnbalanced", "DividendsNotPaidOut", "BalanceDrifting"}
             assert firing(beside, since=since) == wrong
         finally:
             owner.execute("UPDATE ledger_entries SET amount_minor = amount_minor - 1 WHERE id = 1")

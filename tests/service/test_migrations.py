@@ -31,8 +31,8 @@ INSERT INTO canaries (flag, state, pct, started_by, reason)
     SELECT f.key, 'RUNNING', 5, u.id, 'test' FROM feature_flags f, users u WHERE u.role = 'admin'
     LIMIT 1;
 INSERT INTO canary_samples (flag, ok, duration_ms) SELECT flag, true, 12 FROM canaries;
-INSERT INTO admin_sessions (session_hash, user_id, expires_at)
-    SELECT sha256('session'), id, now() FROM users WHERE role = 'admin';
+INSERT INTO admin_sessions (session_hash, token_hash, expires_at)
+    SELECT sha256('session'), token_hash, now() FROM api_tokens LIMIT 1;
 """
 # Drawn anew when the values go into the vault again; what they stand for is compared at 042.
 DRAWN = r"_token$|^evidence$|^reference_index$"
@@ -121,6 +121,29 @@ def test_down_and_up_again_keeps_every_row_and_the_schema(live: Scratch) -> None
     assert schema(live) == schema_042
     migrate(live, "migrate")
     assert schema(live) == schema_043
+
+
+def test_a_new_token_of_the_administrator_revokes_the_old_one(live: Scratch) -> None:
+    def bootstrap(token: str) -> subprocess.CompletedProcess[str]:
+        return live.run("bootstrap-admin", INVESTMENT_ADMIN_TOKEN=token)
+
+    tokens = "SELECT sum((token_hash = sha256(%s))::int), count(*) FROM api_tokens t JOIN users u"
+    tokens += " ON u.id = t.user_id WHERE u.role = 'admin' AND t.revoked_at IS NULL"
+    with live.connect() as owner:
+        assert bootstrap("n" * 40).returncode == 0
+        assert owner.execute(tokens, ("n" * 40,)).fetchone() == (1, 1)
+        # Neither comes an old one back, nor is a user's token an administrator's.
+        owner.execute(
+            """INSERT INTO api_tokens (token_hash, user_id)
+            SELECT sha256(%s), id FROM users WHERE role = 'user' LIMIT 1""",
+            ("u" * 40,),
+        )
+        for token in (live.environment["INVESTMENT_ADMIN_TOKEN"], "u" * 40):
+            refused = bootstrap(token)
+            assert refused.returncode == 1
+            assert "INVESTMENT_ADMIN_TOKEN is a user's token" in refused.stderr
+            assert token not in refused.stderr
+        assert owner.execute(tokens, ("n" * 40,)).fetchone() == (1, 1)
 
 
 def test_every_revision_names_its_reverse_in_the_runbook() -> None:

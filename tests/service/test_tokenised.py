@@ -40,6 +40,7 @@ def scratch(stack, monkeypatch) -> Iterator[tuple[psycopg.Connection, Engine]]: 
     for variable, value in stack.stack.secrets.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("INVESTMENT_DATABASE_URL", url.format(**conninfo_to_dict(dsn)))
+    monkeypatch.setenv("INVESTMENT_STATEMENT_TIMEOUT_MS", "100")
     get_settings.cache_clear()
     with psycopg.connect(stack.postgres_dsn, autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name}")
@@ -99,11 +100,18 @@ def fill(database: psycopg.Connection) -> None:
 def test_rows_keep_their_values_there_and_back_again(scratch) -> None:  # noqa: ANN001
     database, engine = scratch
     fill(database)
+    # Slower than any request may be: a migration has no such limit.
+    database.execute(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_sleep(2.2); RETURN NULL; END$$"
+    )
+    database.execute("CREATE TRIGGER slow AFTER UPDATE ON wallets EXECUTE FUNCTION wait()")
     before = database.execute(PLAIN).fetchone()
     columns = database.execute(COLUMNS).fetchall()
     assert str(before).count("P-1") == 4
 
     runner.upgrade(engine, "head")
+    database.execute("DROP FUNCTION wait CASCADE")
     after = database.execute(COLUMNS).fetchall()
     gone = {name for _, name, *_ in columns} - {name for _, name, *_ in after}
     assert gone == {"account_number", "reference", "metadata", "partner_order_id"}

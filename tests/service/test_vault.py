@@ -108,7 +108,7 @@ def test_a_record_moved_to_another_row_is_an_error_and_never_anothers_data(
         WHERE v.subject_id = %s AND w.subject_id = %s"""
     database.execute(exchange, [mine, stolen])
     reply = metadata_of(service, thief, mine)
-    assert (reply.status, reply.document["code"]) == (500, "internal-error")
+    assert (reply.status, reply.document["code"]) == (500, "undecryptable")
     assert b"victim" not in reply.content
     # As if the whole row were the thief's: the token is the victim's.
     point = """UPDATE investments SET metadata_token =

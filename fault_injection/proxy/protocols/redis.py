@@ -26,6 +26,7 @@ MAX_LINE = 64 * 1024
 MAX_BULK = 1 << 30
 MAX_DEPTH = 64
 ITEMS_LIMIT = 32
+CR: Final = ord("\r")
 ARRAY: Final = ord("*")
 STRING: Final = ord("$")
 SIMPLE: Final = frozenset(b"+-:_,#(")
@@ -148,7 +149,7 @@ class Parser:
 def _whole(data: bytes, at: int) -> tuple[int, list[bytes], int] | None:
     """The common values, when the chunk has all of one: no state, a tenth of the time."""
     tag = data[at]
-    end = data.find(b"\r\n", at)
+    end = _line_end(data, at)
     if end < 0:
         return None
     if tag in SIMPLE:
@@ -165,7 +166,7 @@ def _whole(data: bytes, at: int) -> tuple[int, list[bytes], int] | None:
         return None
     items, size = [], len(data)
     for _ in range(wanted):
-        end = data.find(b"\r\n", at)
+        end = _line_end(data, at)
         if end < 0 or data[at] != STRING:
             return None
         length = data[at + 1 : end]
@@ -178,6 +179,13 @@ def _whole(data: bytes, at: int) -> tuple[int, list[bytes], int] | None:
             return None
         items.append(clip(data, start, end))
     return tag, items, at
+
+
+def _line_end(data: bytes, at: int) -> int:
+    """Where the line at an offset ends with CR LF; -1 when it does not."""
+    # Not found as CR LF: in lines without CR that would search the whole chunk for each.
+    end = data.find(b"\n", at) - 1
+    return end if end >= at and data[end] == CR else -1
 
 
 def _count(line: bytes) -> int:

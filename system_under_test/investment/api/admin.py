@@ -214,9 +214,10 @@ def log_out(request: Request, form: Form) -> Response:
 
 
 def _change(
-    request: Request, form: Form, key: str, work: Callable[[Connection, Session], object]
+    request: Request, form: Form, key: str, work: Callable[[Connection, Session], Action | None]
 ) -> Response:
-    """Make the change and show the page anew; a refusal is shown beside what was put in."""
+    """Make the change, count it as what `work` answers, and show the page anew; a refusal is shown
+    beside what was put in."""
     session = _session(request)
     if session is None:
         return _to_log_in(request)
@@ -226,8 +227,8 @@ def _change(
     services = services_of(request)
 
     def counted(connection: Connection) -> None:
-        work(connection, session)
-        limits.count(connection, session.user_id, Action.SET_FLAG, settings=services.settings)
+        if action := work(connection, session):
+            limits.count(connection, session.user_id, action, settings=services.settings)
 
     try:
         if not form.get("reason", "").strip():
@@ -248,7 +249,7 @@ def _whole(digits: str) -> int | None:
 
 @router.post("/flags/{key}")
 def set_flag(request: Request, key: str, form: Form) -> Response:
-    def work(connection: Connection, session: Session) -> None:
+    def work(connection: Connection, session: Session) -> Action | None:
         change = FlagChange.model_validate(
             {
                 "enabled": "enabled" in form,
@@ -258,15 +259,17 @@ def set_flag(request: Request, key: str, form: Form) -> Response:
             }
         )
         canary.set_flag(connection, key, actor_id=session.user_id, **change.model_dump())
+        return change.limited_as
 
     return _change(request, form, key, work)
 
 
 @router.post("/canaries/{key}")
 def order_canary(request: Request, key: str, form: Form) -> Response:
-    def work(connection: Connection, session: Session) -> None:
+    def work(connection: Connection, session: Session) -> Action:
         order = CanaryOrder.model_validate({n: form.get(n) for n in ("action", "reason")})
         make = canary.start if order.action == "start" else canary.stop
         make(connection, key, actor_id=session.user_id, reason=order.reason)
+        return Action.SET_FLAG
 
     return _change(request, form, key, work)

@@ -1,7 +1,10 @@
 """The application: routes, trace context, request log, problem documents."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -118,7 +121,14 @@ def _undecryptable(_request: Request, error: Exception) -> Response:
 
 
 def create_app(settings: Settings) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # A request that has a thread has a connection: the pool cannot run dry in between.
+        to_thread.current_default_thread_limiter().total_tokens = settings.db_pool_size
+        yield
+
     app = FastAPI(
+        lifespan=lifespan,
         title="Investment service",
         version="1",
         openapi_url="/api/v1/investment/openapi.json",

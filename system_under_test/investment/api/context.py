@@ -71,7 +71,7 @@ def write(
     payload: Mapping[str, object],
     work: Work,
     *,
-    action: Action,
+    action: Action | None,
     counted: UUID | None = None,
 ) -> Response:
     """Authenticate, claim the key, do the work, count it and keep the answer: one transaction.
@@ -106,7 +106,7 @@ def _answer(services: Services, scope: Scope, work: Work) -> Answer:
     def replay_or_refuse(connection: Connection) -> Answer | None:
         principal = auth.authenticate(connection, scope.token_hash)
         found = idempotency.find_answer(connection, scope, claim_id=None)
-        if found is None:
+        if found is None and scope.action:
             user_id = scope.counted or principal.user_id
             limits.check(connection, user_id, scope.action, settings=services.settings)
         return found
@@ -137,8 +137,8 @@ def _commit(services: Services, scope: Scope, work: Work) -> Answer:
             return claimed
         claim_id = claimed
         answer = work(connection, principal)
-        if answer.status < 300:
-            user_id = scope.counted or principal.user_id
+        if answer.status < 300 and scope.action:
+            user_id = answer.counted or principal.user_id
             limits.count(connection, user_id, scope.action, settings=services.settings)
         idempotency.store(connection, claimed, answer)
         return answer

@@ -63,7 +63,7 @@ def set_flag(request: Request, key: str, body: FlagChange) -> Response:
         row = canary.set_flag(connection, key, actor_id=principal.user_id, **body.model_dump())
         return Answer.of(200, {"key": key, **row._mapping})
 
-    return write(request, body.fields(), work, action=Action.SET_FLAG)
+    return write(request, body.fields(), work, action=body.limited_as)
 
 
 @router.get("/canaries")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from ..auth import MIN_TOKEN_LENGTH
+from ..limits import Action
 from ..money import AMOUNT_PATTERN, CURRENCY_EXPONENT, DEPOSIT_PATTERN
 
 
@@ -118,6 +119,11 @@ class FlagChange(Body):
     pct: Annotated[int, Field(ge=0, le=100)]
     version: Annotated[int, Field(ge=1, le=2**63 - 1)]
     reason: Reason = "by the API"
+
+    @property
+    def limited_as(self) -> Action | None:
+        """Switching off is never limited."""
+        return Action.SET_FLAG if self.enabled and self.pct else None
 
 
 class CanaryOrder(Body):

@@ -13,6 +13,10 @@ def _run(engine: Engine, change: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     with engine.connect() as connection:
+        connection.connection.driver_connection.reply_timeout_s = None
+        connection.detach()  # closed afterwards: nothing else may take as long
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.commit()
         config.attributes["connection"] = connection
         getattr(command, change)(config, revision)
         connection.commit()
@@ -21,7 +25,7 @@ def _run(engine: Engine, change: str, revision: str) -> None:
 def upgrade(engine: Engine, revision: str) -> None:
     _run(engine, "upgrade", revision)
     with engine.begin() as connection:
-        access.grant(connection)
+        access.grant(connection)  # for a role that was created after the last revision
 
 
 def downgrade(engine: Engine, revision: str) -> None:

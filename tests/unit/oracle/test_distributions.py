@@ -1,7 +1,5 @@
 """Sums that are shared out among many: seen when a share is wrong, and only then."""
 
-import pytest
-
 from harness.core.verdict import Judgement
 from tests.unit.oracle.builder import BONUS, FAIR_SHARES, World, healthy
 
@@ -60,11 +58,12 @@ def test_one_that_nobody_asked_for_is_out_of_thin_air() -> None:
     assert "clients-own-another-sum" in keys(world, "money-conserved")
 
 
-@pytest.mark.parametrize("beside_executions", [True, False])
-def test_nobody_is_accused_when_the_weights_are_unknown(beside_executions: bool) -> None:
-    if beside_executions:
-        world = shared_out(1, 1, 998, phase="load")
-    else:
-        world = shared_out(*FAIR_SHARES[:2])
-        world.post("l", "left", "l3", FAIR_SHARES[2], "D POOL", "C LEFT", order=7000)
-    assert silent(world.check("shares-fair"))
+def test_a_share_that_was_withheld_is_seen() -> None:
+    world = shared_out(*FAIR_SHARES[:2])
+    world.post("l", "left", "l3", FAIR_SHARES[2], "D POOL", "C LEFT", order=7000)
+    [finding] = world.check("shares-fair").findings
+    assert (finding.key, finding.actual) == ("wrong-share", "0")
+
+
+def test_nobody_is_accused_when_the_weights_are_unknown() -> None:
+    assert silent(shared_out(1, 1, 998, phase="load").check("shares-fair"))

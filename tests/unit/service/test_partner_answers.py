@@ -40,6 +40,14 @@ def test_definite_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    "reason", ["no\x00liquidity", "order P-1", "DE02120300000000202051", "x" * 65, "", {}, None]
+)
+def test_the_partners_free_text_goes_no_further(reason: object) -> None:
+    refused = answer(422, OURS | {"status": "REJECTED", "reason": reason})
+    assert refused == Rejected("refused by the partner")
+
+
+@pytest.mark.parametrize(
     ("status", "document"),
     [
         (500, EXECUTED),
@@ -49,6 +57,7 @@ def test_definite_answers() -> None:
         (404, {"detail": "a proxy's page"}),
         (422, {"detail": "a framework's validation"}),
         (200, EXECUTED | {"client_order_id": str(uuid4())}),
+        (201, EXECUTED | {"order_id": "P-\ud800"}),
         (201, EXECUTED | {"amount_minor": "1001"}),
         (201, EXECUTED | {"amount_minor": "0"}),
         (201, EXECUTED | {"amount_minor": 1000}),
@@ -67,7 +76,7 @@ def test_everything_else_is_unknown(status: int, document: object) -> None:
     assert isinstance(answer(status, document), Unknown)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b'{"client_order_id"', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[" * 60_000, b"<html>", b'{"client_order_id"', b"\xff"])
 def test_garbage_with_a_success_status_is_unknown(content: bytes) -> None:
     assert isinstance(classify(200, content, ORDER), Unknown)
 
