@@ -19,10 +19,17 @@ chaos: .venv/.ready  ## the main job: break the service on the embedded stack, a
 test: .venv/.ready  ## style, import rules and every test that needs no container engine
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest -m "not containers and not nightly"
+	.venv/bin/python -m pytest -m "not containers and not nightly and not long"
+
+test-long: .venv/.ready  ## the tests that take longer, and need no container engine either
+	.venv/bin/python -m pytest -m "long and not containers"
 
 test-containers: .venv/.ready  ## the tests that need a container engine
 	.venv/bin/python -m pytest -m containers
+
+nightly: .venv/.ready  ## all tests that take long, and every scenario of the families
+	.venv/bin/python -m pytest -m "(long or nightly) and not containers"
+	$(RUN) run --profile families
 
 bench: .venv/.ready  ## measure, and write runs/bench-*.json
 	.venv/bin/python tools/bench.py
@@ -34,4 +41,4 @@ lock:  ## resolve requirements.lock anew (needs uv)
 clean:  ## remove what was made here: .venv, runs, caches
 	rm -rf .venv runs .cache .hypothesis .ruff_cache .mypy_cache
 
-.PHONY: help setup chaos test test-containers bench lock clean
+.PHONY: help setup chaos test test-long test-containers nightly bench lock clean

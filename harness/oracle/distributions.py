@@ -71,15 +71,22 @@ def _received(case: Case, origin: Transaction, clearing: set[str]) -> Counter[st
     return received
 
 
+def _later(record: OperationRecord, other: OperationRecord) -> bool:
+    """Whether the operation was still being sent when the other one was."""
+    return bool(record.attempts and other.attempts) and (
+        record.attempts[-1].done_ns > other.attempts[0].sent_ns
+    )
+
+
 def _orders(case: Case, record: OperationRecord) -> dict[str, list[int]]:
     """What the partner executed of the instrument by client, unless that went on meanwhile."""
     rules = case.rules
     instrument = record.operation.params.get(rules.instrument_param)
     executing = {effect.operation_kind for effect in rules.effects if effect.partner}
     beside = any(
-        other.operation.kind in executing
+        other.operation.kind in executing and (other.phase == record.phase or _later(other, record))
         for other in case.all_operations
-        if (other.scenario, other.phase) == (record.scenario, record.phase)
+        if other.scenario == record.scenario
     )
     found: dict[str, list[int]] = {}
     if instrument and rules.partner_account_is_owner and not beside:

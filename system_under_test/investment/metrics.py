@@ -63,13 +63,14 @@ UNION ALL SELECT 'flag_pct', key, NULL, CASE WHEN enabled THEN pct ELSE 0 END FR
 UNION ALL SELECT 'canary', flag, state, 1 FROM canaries""")
 
 # The next accounts in the order of their ids; each has few entries, and there is an index on them.
-_CHECK_BALANCES = text("""
+_ACCOUNTS = 500
+_CHECK_BALANCES = text(f"""
 SELECT a.id, a.balance_minor <> (
     SELECT coalesce(
         sum(CASE direction WHEN a.normal_side THEN amount_minor ELSE -amount_minor END), 0)
     FROM ledger_entries e WHERE e.account_id = a.id) AS drifts
 FROM ledger_accounts a WHERE a.id > :after AND a.balance_minor IS NOT NULL
-ORDER BY a.id LIMIT 500""")
+ORDER BY a.id LIMIT {_ACCOUNTS}""")
 
 
 class _State:
@@ -108,7 +109,7 @@ class _State:
         accounts = connection.execute(_CHECK_BALANCES, {"after": self._after}).all()
         drifting = sum(account.drifts for account in accounts)
         if not drifting:
-            self._after = accounts[-1].id if accounts else ""
+            self._after = accounts[-1].id if len(accounts) == _ACCOUNTS else ""
         return list(connection.execute(_READ)), drifting
 
 

@@ -107,7 +107,7 @@ class Vault:
             self._verified(connection)  # somebody may have been faster, with another key
 
     def _verified(self, connection: Connection) -> set[str]:
-        stored = dict(connection.execute(_CHECKS).tuples().all())
+        stored = {row.kid: row.sealed for row in connection.execute(_CHECKS)}
         for kid, sealed in stored.items():
             if self._require(sealed, _check_of(kid)) != self.blind_index(KEY_CHECK, "").hex():
                 raise _other_keys("INVESTMENT_VAULT_INDEX_KEY", "its key has other bytes")

@@ -99,6 +99,7 @@ def test_operations_are_left_out_or_have_parameters_of_their_own(url: str) -> No
     assert counts["GET /payments/{number}"].limited == 0
 
 
+@pytest.mark.long
 @pytest.mark.stack
 @pytest.mark.parametrize(
     ("who", "reached"),

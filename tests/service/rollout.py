@@ -41,8 +41,8 @@ class Flags:
                 self.set(key)
 
 
-def bucket(key: str, salt: str, user_id: UUID) -> int:
-    digits = hashlib.sha256(f"{key}:{salt}:{user_id}".encode()).hexdigest()[:16]
+def bucket(key: str, salt: str, subject: UUID | str) -> int:
+    digits = hashlib.sha256(f"{key}:{salt}:{subject}".encode()).hexdigest()[:16]
     return int(digits, 16) % 10_000
 
 

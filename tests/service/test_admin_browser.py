@@ -20,6 +20,11 @@ from tests.service.rollout import DIVIDENDS
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 MEASURE = Path(__file__).parents[1] / "reports" / "measure.js"
+# Buttons whose label is larger than they are.
+BROKEN_OUT = """
+return [...document.querySelectorAll("button")]
+    .filter((b) => b.scrollHeight > b.clientHeight || b.scrollWidth > b.clientWidth)
+    .map((b) => b.textContent)"""
 QUIET = (
     "--headless=new",
     "--no-sandbox",
@@ -30,6 +35,7 @@ QUIET = (
     "--no-first-run",
 )
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.stack,
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="no Chromium or no driver of it"),
 ]
@@ -222,6 +228,7 @@ def test_pages_fit_and_all_text_can_be_read(
         assert measured["dark"] is dark
         assert measured["overflow_px"] <= 0
         assert measured["faint"] == []
+        assert browser.execute_script(BROKEN_OUT) == []
         if title == "Log in":
             log_in(browser, stack.admin_token)
     assert [entry["message"] for entry in browser.get_log("browser")] == []

@@ -22,7 +22,7 @@ from tests.service.rollout import (
     wait_for,
 )
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 SAMPLES = 10  # INVESTMENT_CANARY_MIN_SAMPLES of target.toml
 

@@ -13,6 +13,8 @@ import psutil
 import psycopg
 import pytest
 
+from tests.service.rollout import bucket, salt_of
+
 pytestmark = pytest.mark.stack
 
 PREFIX = "/api/v1/investment"
@@ -247,10 +249,17 @@ def test_a_closed_wallet_takes_part_in_nothing_more(service, dividends) -> None:
 
 
 def test_a_wallet_in_use_is_not_closed(service, database) -> None:
-    user = service.user(10)
+    user, reference = service.user(), str(uuid4())
+    accepted = service.deposit(user, 10, reference=reference)
+    service.finish(accepted)
     close = f"{PREFIX}/wallets/{user.user_id}/close"
     full = service.send("POST", close)
     assert (full.status, full.document["code"]) == (409, "wallet-not-empty")
+    # A deposit that was accepted is never refused for what became of the wallet.
+    database.execute("UPDATE wallets SET closed_at = now() WHERE user_id = %s", (user.user_id,))
+    again = service.deposit(user, 10, reference=reference)
+    assert (again.status, again.document["code"]) == (409, "deposit-exists")
+    assert again.document["job_id"] == accepted.document["job_id"]
     # Money is on its way in: whichever comes first, nothing is posted to a closed wallet.
     for _ in range(4):
         other = service.user()
@@ -273,6 +282,25 @@ def test_what_a_wallet_cannot_hold_is_set_aside(service, dividends) -> None:
         assert dividends.batch(job)["payouts"] == {state: 1}
     assert service.balance(user) == most
     assert service.deposit(user, 1).document["code"] == "wallet-full"
+
+
+def test_the_flag_is_rolled_out_by_instrument(service, dividends, flags) -> None:
+    salt = salt_of(dividends.database, DIVIDENDS)
+    names = [f"DIV-{secrets.token_hex(6).upper()}" for _ in range(2000)]
+    inside = next(name for name in names if bucket(DIVIDENDS, salt, name) < 100)
+    flags.set(DIVIDENDS, enabled=False, pct=0)
+    order = {"action": "start", "reason": "by instrument"}
+    started = service.send("PUT", f"{PREFIX}/canaries/{DIVIDENDS}", order)
+    assert started.status == 200, started.content
+    for name in (inside, next(name for name in names if bucket(DIVIDENDS, salt, name) >= 100)):
+        dividends.instrument = name
+        investment = dividends.many_holders(1)
+        replies = [dividends.declare(investment, 5) for _ in range(2)]
+        assert {reply.status for reply in replies} == {202 if name == inside else 403}
+        for reply in replies if name == inside else ():
+            service.finish(reply)
+    [seen] = [c for c in service.get("/canaries")["canaries"] if c["flag"] == DIVIDENDS]
+    assert (seen["figures"]["jobs"], seen["figures"]["succeeded"]) == (2, 2)
 
 
 def test_killed_and_switched_off_in_the_middle_each_is_paid_once(

@@ -1,6 +1,7 @@
 """Money moves from a deposit to an executed investment, once and traceably."""
 
 import secrets
+import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -129,6 +130,36 @@ def test_a_deposit_that_no_wallet_can_hold_is_refused_at_once(service, database)
     assert (len(accepted), len(refused)) == (3, 5)
     assert [service.finish(reply)["state"] for reply in accepted] == ["SUCCEEDED"] * 3
     assert service.balance(user) == 9
+
+
+FORGOTTEN = """
+WITH deposit AS (
+    INSERT INTO deposits (id, reference_token, reference_index, user_id, amount_minor, currency)
+    VALUES (%(job)s, gen_random_uuid(), %(index)s, %(user)s, 5, 'EUR')
+), job AS (
+    INSERT INTO jobs (id, kind, subject_id, user_id, state)
+    VALUES (%(job)s, 'deposit', %(job)s, %(user)s, 'PENDING') RETURNING id
+)
+INSERT INTO outbox (id, job_id, status, published_at)
+SELECT id, id, 'published', now() + interval '1 hour' FROM job"""
+LEASED = "state = 'RUNNING', fence = 1, attempts = 1, lease_until = now() + interval '1 hour'"
+DELAYED = "state = 'WAITING', lease_until = NULL, next_run_at = now() + interval '1 hour'"
+
+
+@pytest.mark.parametrize("steps", [[], [LEASED], [LEASED, DELAYED]], ids=len)
+def test_a_clock_that_goes_back_stops_no_job(service, database, steps: list[str]) -> None:
+    """Of before it went back: when the message was published, a lease, a delay."""
+    user, job = service.user(), uuid4()
+    values = {"job": job, "user": user.user_id, "index": secrets.token_bytes(32)}
+    with database.transaction():
+        database.execute(FORGOTTEN, values)
+        for step in steps:
+            database.execute(f"UPDATE jobs SET {step} WHERE id = %s", [job])
+    deadline = time.monotonic() + 20
+    while (state := service.get(f"/jobs/{job}")["state"]) != "SUCCEEDED":
+        assert time.monotonic() < deadline, state
+        time.sleep(0.02)
+    assert service.balance(user) == 5
 
 
 def test_a_pending_investment_can_be_cancelled_and_then_not_executed(service) -> None:

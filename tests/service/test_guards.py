@@ -14,7 +14,7 @@ import urllib3
 
 from tests.service.scratch import SOURCE, Beside, Scratch
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 
 @pytest.fixture
@@ -215,6 +215,8 @@ WEAKENED = [
     ("G4", *trigger("ledger_entries", "append_only"), ""),
     ("G5", *trigger("investments", "transition"), ""),
     ("G5", *trigger("jobs", "transition"), ""),
+    ("G2", *constraint("deposits", "reference"), "UNIQUE (reference_index)"),
+    ("G2", *constraint("jobs", "subject"), "UNIQUE (kind, subject_id)"),
     ("G6", *constraint("partner_orders", "investment"), "UNIQUE (investment_id)"),
     ("G6", *constraint("partner_orders", "client_order_id"), "UNIQUE (client_order_id)"),
     ("G10", *constraint("dividend_payouts", "holder"), "UNIQUE (batch_id, investment_id)"),

@@ -12,7 +12,7 @@ import urllib3
 
 from tests.service.conftest import PREFIX
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 PROMPT_S = 3.5
 

@@ -23,7 +23,7 @@ from harness.cli import catalogue, wiring
 from tests.service.conftest import PREFIX
 from tests.service.scratch import Beside, wait_for
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 Labels = dict[str, str]
@@ -243,7 +243,7 @@ def test_stopped_relay_and_worker_and_partner_away(stack, beside: Beside, since:
                 wait_for(lambda: firing(beside, since=since) == all_three)
         for reply in (published, kept):
             assert service.finish(reply)["state"] == "SUCCEEDED"
-        impatient = {"INVESTMENT_MAX_ATTEMPTS": "1", "INVESTMENT_REVIEW_AFTER_MS": "0"}
+        impatient = {"INVESTMENT_MAX_ATTEMPTS": "1", "INVESTMENT_REVIEW_AFTER_MS": "1"}
         with beside.scratch.start("sweeper", **impatient):
             review = {"InvestmentInReview", "JobInReview", "PartnerUnsettled"}
             wait_for(lambda: firing(beside, since=since) == review)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from harness.stacks.datastores import Postgres
 from tests.service.scratch import Beside, Scratch, scratch_database
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +109,12 @@ def test_down_and_up_again_keeps_every_row_and_the_schema(live: Scratch) -> None
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()
     assert left == [("alembic_version",)]
+    # Under other keys nothing is sealed: the vault is not even made.
+    other = replace(live, as_owner=live.as_owner | {"INVESTMENT_VAULT_INDEX_KEY": "A" * 43 + "="})
+    refused = other.run("prepare")
+    assert (refused.returncode, "are not those of this database" in refused.stderr) == (1, True)
+    with live.connect() as connection:
+        assert connection.execute("SELECT to_regclass('token_vault')").fetchone() == (None,)
     migrate(live, "migrate")
     assert schema(live) == schema_043
     without_vault = {t: h for t, h in content(live, ignore=DRAWN).items() if t != "token_vault"}
@@ -155,16 +162,37 @@ def test_every_revision_names_its_reverse_in_the_runbook() -> None:
     assert {"042", "041", "base"} <= set(told)
 
 
-PAGES = ["docs/rollback.md", *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/recovery/*.md"))]
+PAGES = [
+    "docs/rollback.md",
+    "docs/sensitive-data.md",
+    *(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/recovery/*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_statements_of_the_runbooks_run(beside: Beside, page: str) -> None:
-    """As the service's own role, in a transaction that may not write."""
+    """As the service's own role where nothing may be written, or as the owner, and never kept."""
     blocks = re.findall(r"```sql\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks, f"{page} tells nobody where to look"
-    dsn = make_conninfo(beside.scratch.dsn, user="investment_app")
-    with psycopg.connect(dsn, options="-c default_transaction_read_only=on") as connection:
-        for statement in ";".join(blocks).split(";"):
-            if statement.strip():
+    as_app = make_conninfo(beside.scratch.dsn, user="investment_app")
+    for block in blocks:
+        by_owner = block.lstrip().startswith("-- As the owner")
+        dsn = beside.scratch.dsn if by_owner else as_app
+        with psycopg.connect(dsn) as connection:
+            connection.read_only = not by_owner
+            for statement in filter(str.strip, block.split(";")):
                 connection.execute(statement)
+            connection.rollback()
+
+
+def test_the_inventory_has_every_column(beside: Beside) -> None:
+    page = (ROOT / "docs/sensitive-data.md").read_text()
+    section = page.partition("## Every column")[2].partition("\n## ")[0]
+    told = {
+        table: set(re.findall(r"`([a-z_]+)`", columns))
+        for table, columns in re.findall(r"^\| `(\w+)` \|(.*)\|", section, re.M)
+    }
+    with beside.scratch.connect() as connection:
+        found = connection.execute("""SELECT table_name, array_agg(column_name::text)
+            FROM information_schema.columns WHERE table_schema = 'public' GROUP BY 1""")
+        assert told == {table: set(columns) for table, columns in found}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 SET_BALANCE = "UPDATE ledger_accounts SET balance_minor = %s WHERE id = 'L:WALLET:' || %s"
 # No balance that the service makes: with it every posting to the account fails.

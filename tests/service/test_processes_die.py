@@ -15,7 +15,7 @@ import urllib3
 from tests.service.conftest import PREFIX, User
 from tests.service.scratch import wait_for
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 
 def children(pid: int) -> list[int]:

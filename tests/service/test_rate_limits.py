@@ -15,9 +15,11 @@ from tests.service.rollout import wait_for
 from tests.service.writes import (
     ACTIONS,
     CANARY,
+    CANCEL,
     CREATE,
     DEPOSIT,
     EXECUTE,
+    FLAG,
     OPERATIONS,
     SET_FLAG,
     USER,
@@ -141,6 +143,27 @@ def test_one_users_limit_of_one_action_is_nobody_elses(writes, service, database
     writes.fill(DEPOSIT, LIMITS["deposit"])
     assert service.deposit(writes.user, 5).status == 429
     assert other.send(other.ready(DEPOSIT)).status == 202
+
+
+def test_what_an_administrator_does_for_a_user_is_counted_for_the_user(writes, service) -> None:
+    writes.fund()
+    for path, operation in (("execute", EXECUTE), ("cancel", CANCEL)):
+        url = f"{PREFIX}/investments/{writes.investment()}/{path}"
+        before = writes.events(operation)
+        reply = service.send("POST", url, token=writes.admin_token)
+        assert reply.status in (200, 202), reply.content
+        assert writes.events(operation) == before + 1
+    found = "SELECT count(*) FROM rate_events WHERE user_id = %s"
+    assert writes.database.execute(found, [writes.admin_id]).fetchone() == (0,)
+
+
+def test_switching_off_is_never_limited(writes, flags) -> None:
+    writes.fill(SET_FLAG, LIMITS["set_flag"])
+    off = [{"enabled": False, "pct": 100}, {"enabled": True, "pct": 0}]
+    for change, status in ((off[0], 200), ({"enabled": True, "pct": 100}, 429), (off[1], 200)):
+        reply = flags.put(FLAG, **change, token=writes.admin_token)
+        assert reply.status == status, reply.content
+    assert writes.events(SET_FLAG) == LIMITS["set_flag"]
 
 
 def test_creating_users_is_counted_too(writes) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 SOURCE = Path(__file__).parents[2] / "system_under_test"
 sys.path.insert(0, str(SOURCE))

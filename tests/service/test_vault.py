@@ -8,6 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from harness.stacks.ports import free_port
+from tests.service.scratch import Beside, answer, wait_for
+
 pytestmark = pytest.mark.stack
 
 PREFIX = "/api/v1/investment"
@@ -150,3 +153,63 @@ def test_without_usable_keys_no_process_starts(stack) -> None:  # noqa: ANN001
             "environment; set it to `kid:base64`, newest first, separated by commas, with 32 "
             "random bytes for each key"
         )
+
+
+OTHER_KEY = "A" * 43 + "="
+OTHERS = {
+    "another index key": {"INVESTMENT_VAULT_INDEX_KEY": OTHER_KEY},
+    "other bytes": {"INVESTMENT_VAULT_KEYS": f"k2:{OTHER_KEY}"},
+    "another name": {"INVESTMENT_VAULT_KEYS": f"k9:{OTHER_KEY}"},
+}
+
+
+def test_under_other_keys_no_process_runs(beside: Beside, connect) -> None:  # noqa: ANN001
+    scratch = beside.scratch
+    rows = "SELECT (SELECT count(*) FROM token_vault), (SELECT count(*) FROM vault_checks)"
+    with scratch.connect() as database:
+        before = database.execute(rows).fetchone()
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        with scratch.start("api", "--port", str(port), **OTHERS["another index key"]):
+            ended = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "investment", command],
+                    env=(scratch.as_owner if command == "prepare" else scratch.environment) | keys,
+                    text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                )
+                for command, keys in (
+                    ("worker", OTHERS["another index key"]), ("sweeper", OTHERS["other bytes"]),
+                    ("rotate-keys", OTHERS["other bytes"]), ("prepare", OTHERS["another name"]),
+                )
+            ]  # fmt: skip
+            for process in ended:
+                _, told = process.communicate(timeout=30)
+                assert process.returncode == 1, told
+                assert "the vault's keys are not those of this database" in told
+                assert "Traceback" not in told
+            wait_for(lambda: answer(f"{url}/healthz") == 200)
+            assert answer(f"{url}/readyz") == 503
+            client = connect([url], scratch.environment["INVESTMENT_ADMIN_TOKEN"])
+            body = {"currency": "EUR", "token": "t" * 40}
+            assert client.send("POST", f"{PREFIX}/users", body).status == 503
+        assert database.execute(rows).fetchone() == before
+
+
+def test_what_a_command_could_not_do_is_told_without_secrets(beside: Beside) -> None:
+    password = f"password-of-{uuid4()}"
+    not_owner = beside.scratch.environment | {"INVESTMENT_APP_PASSWORD": password}
+    database = {"INVESTMENT_DATABASE_URL": "foo"}
+    for command, environment, told in (
+        (["prepare"], not_owner, "run it as the role that owns the database"),
+        (["migrate", "999"], beside.scratch.as_owner, "name a revision that there is"),
+        (["relay"], not_owner | database | {"INVESTMENT_LIMIT_DEPOSIT": "-1"},
+         "INVESTMENT_LIMIT_DEPOSIT ('-1'): Value error, must be from 1"),
+    ):  # fmt: skip
+        ended = subprocess.run(
+            [sys.executable, "-m", "investment", *command],
+            env=environment, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 1
+        assert told in ended.stderr
+        for hidden in ("Traceback", password, "SCRAM"):
+            assert hidden not in ended.stdout + ended.stderr

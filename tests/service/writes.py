@@ -224,6 +224,9 @@ def _canary(writes: Writes) -> Ready:
     running = writes.database.execute(
         "SELECT true FROM canaries WHERE flag = %s AND state = 'RUNNING'", [FLAG]
     ).fetchone()
+    if not running:  # a start takes a live feature from nobody
+        off = "UPDATE feature_flags SET enabled = false, version = version + 1 WHERE key = %s"
+        writes.database.execute(off, [FLAG])
     body = {"action": "stop" if running else "start", "reason": secrets.token_hex(8)}
     effects = "SELECT count(*) FROM flag_audits WHERE reason LIKE '%%' || %s"
     reason = body["reason"]

@@ -15,17 +15,18 @@ def _run(engine: Engine, change: str, revision: str) -> None:
     with engine.connect() as connection:
         connection.connection.driver_connection.reply_timeout_s = None
         connection.detach()  # closed afterwards: nothing else may take as long
-        connection.exec_driver_sql("SET statement_timeout = 0")
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET {limit} = 0")
         connection.commit()
         config.attributes["connection"] = connection
         getattr(command, change)(config, revision)
+        if change == "upgrade":
+            access.grant(connection)  # for a role that was created after the last revision
         connection.commit()
 
 
 def upgrade(engine: Engine, revision: str) -> None:
     _run(engine, "upgrade", revision)
-    with engine.begin() as connection:
-        access.grant(connection)  # for a role that was created after the last revision
 
 
 def downgrade(engine: Engine, revision: str) -> None:

@@ -233,7 +233,7 @@ class World:
         return self.post(id or f"s{n}", "settle", f"p{n}", price(n), *legs, order=2000 + n)
 
     def share_out(
-        self, *shares: int, asked: int = BONUS, phase: str = "baseline", at_ms: int = 0
+        self, *shares: int, asked: int = BONUS, phase: str = "baseline", at_ms: int = 5000
     ) -> None:
         """A sum comes in and is shared out among the clients 1, 2 …"""
         self.operation(

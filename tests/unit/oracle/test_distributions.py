@@ -66,4 +66,5 @@ def test_a_share_that_was_withheld_is_seen() -> None:
 
 
 def test_nobody_is_accused_when_the_weights_are_unknown() -> None:
-    assert silent(shared_out(1, 1, 998, phase="load").check("shares-fair"))
+    for beside in ({"phase": "load"}, {"at_ms": 0}):
+        assert silent(shared_out(1, 1, 998, **beside).check("shares-fair"))

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -115,6 +116,16 @@ def test_flags_that_executions_need_go_on_by_executions() -> None:
     assert without.suffice(flags.MASTER, SETTINGS)
     assert not without.suffice(flags.EXECUTION, SETTINGS)
     assert not without.suffice(flags.EXTERNAL, SETTINGS)
+
+
+def test_a_late_wake_up_stores_nothing_and_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "_FLUSH_S", 0)
+    sampler = canary.Sampler(SETTINGS)
+    sampler._arrived.set()
+    deadline = time.monotonic() + 0.2
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not sampler._arrived.is_set()
 
 
 def test_steps_are_those_of_the_process() -> None:
