@@ -52,9 +52,7 @@ def request(
             place = Place(DEPOSIT_REFERENCE, deposit["reference_token"], str(deposit["id"]))
             vault.keep(connection, place, reference)
             subject_id = str(deposit["id"])
-            return jobs.enqueue(
-                connection, kind="deposit", subject_id=subject_id, user_id=user_id
-            )
+            return jobs.enqueue(connection, kind="deposit", subject_id=subject_id, user_id=user_id)
         job_id = connection.execute(_FIND_JOB, deposit).scalar_one()
     return Answer.refusal(
         "deposit-exists",

@@ -199,7 +199,8 @@ def run_flows(client: Recorded, planted: dict[str, str], partner, *, trace: str)
     deposits = f"{PREFIX}/wallets/{user}/deposits"
     money = {"amount_minor": "1000", "currency": "EUR", "reference": planted["bank reference"]}
     for body, status in (
-        (money, 202), (money, 409), (money | {"currency": "USD"}, 422),
+        (money, 202), (money, 409), (money | {"currency": "USD"}, 409),
+        (money | {"currency": "USD", "reference": planted["bank reference"] + "-2"}, 422),
         (money | {"reference": planted["bank reference"] + "\x00"}, 422),
         (money | {"amount_minor": planted["bank reference"]}, 422),
     ):  # fmt: skip
