@@ -311,7 +311,8 @@ def test_many_short_lines_take_time_in_proportion(line):
         decoder.requests(data)
     with contextlib.suppress(Undecodable):
         decoder.replies(data)
-    assert time.process_time() - begun_s < 1
+    # In proportion it takes a quarter of a second on a busy machine; it once took twenty.
+    assert time.process_time() - begun_s < 4
 
 
 def test_hostile_lengths_allocate_nothing():
