@@ -1,6 +1,8 @@
 # People use make; scripts and CI call .venv/bin/stormproof, whose exit codes make would turn into 2.
 PYTHON ?= python3
 RUN := .venv/bin/stormproof
+# Two at a time: files are kept together, for the tests of a file share what they started.
+TESTS := .venv/bin/python -m pytest -n 2 --dist loadfile
 SEED ?=
 
 .DEFAULT_GOAL := help
@@ -19,16 +21,16 @@ chaos: .venv/.ready  ## the main job: break the service on the embedded stack, a
 test: .venv/.ready  ## style, import rules and every test that needs no container engine
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
-	.venv/bin/python -m pytest -m "not containers and not nightly and not long"
+	$(TESTS) -m "not containers and not nightly and not long"
 
 test-long: .venv/.ready  ## the tests that take longer, and need no container engine either
-	.venv/bin/python -m pytest -m "long and not containers"
+	$(TESTS) -m "long and not containers"
 
 test-containers: .venv/.ready  ## the tests that need a container engine
 	.venv/bin/python -m pytest -m containers
 
 nightly: .venv/.ready  ## all tests that take long, and every scenario of the families
-	.venv/bin/python -m pytest -m "(long or nightly) and not containers"
+	$(TESTS) -m "(long or nightly) and not containers"
 	$(RUN) run --profile families
 
 bench: .venv/.ready  ## measure, and write runs/bench-*.json

@@ -47,7 +47,10 @@ def run_id_of(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+    [
+        (signal.SIGINT, ExitCode.INTERRUPTED),
+        pytest.param(signal.SIGTERM, ExitCode.TERMINATED, marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_under_load_heals_and_stops(
     started: subprocess.Popen[str], runs: Path, number: int, code: ExitCode
@@ -63,6 +66,7 @@ def test_a_signal_under_load_heals_and_stops(
     assert (runs / "latest" / "run.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["investment sweeper", "fault_injection.proxy"])
 def test_a_process_that_dies_by_itself_is_never_green(
     started: subprocess.Popen[str], runs: Path, victim: str
@@ -84,7 +88,14 @@ def test_a_signal_while_booting_stops_everything(started: subprocess.Popen[str])
     assert processes_of(run_id) == []
 
 
-@pytest.mark.parametrize("words", ["starting the embedded stack", "prepare: ", "load: "])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "starting the embedded stack",
+        pytest.param("prepare: ", marks=pytest.mark.long),
+        pytest.param("load: ", marks=pytest.mark.long),
+    ],
+)
 def test_when_the_harness_is_killed_nothing_is_left_after_5_seconds(
     started: subprocess.Popen[str], words: str
 ) -> None:

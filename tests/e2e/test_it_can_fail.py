@@ -36,10 +36,10 @@ def test_a_key_drawn_anew_is_found_and_the_investment_named(stormproof: Command)
 @pytest.mark.parametrize(
     ("scenario", "sabotage"),
     [
-        ("partner-reply-lost", "forward-and-lie"),
-        ("commit-reply-lost", "forward-and-lie"),
+        pytest.param("partner-reply-lost", "forward-and-lie", marks=pytest.mark.long),
+        pytest.param("commit-reply-lost", "forward-and-lie", marks=pytest.mark.long),
         ("commit-reply-lost", "lose-the-request"),
-        ("partner-reply-lost", "lose-the-request"),
+        pytest.param("partner-reply-lost", "lose-the-request", marks=pytest.mark.long),
     ],
 )
 def test_a_sabotaged_proxy_is_inconclusive(tmp_path: Path, scenario: str, sabotage: str) -> None:
