@@ -127,24 +127,37 @@ def test_nobody_knows_when_it_bit() -> None:
     assert World().check("others-in-flight").verdict is Verdict.INCONCLUSIVE
 
 
-def race(gap_ms: int) -> World:
-    """Two clients buy the same thing through two doors, the second `gap_ms` after the first."""
+def race(*gaps_ms: int) -> World:
+    """Rounds of two clients who buy the same thing through two doors, the second later by a gap."""
     world = World()
-    for client, (door, outcome) in enumerate([("door-1", OK), ("door-2", FAIL)]):
-        at_ms = client * gap_ms
-        record = world.operation("buy", client, outcome, amount=price(1), subject="p1", at_ms=at_ms)
-        attempts = tuple(replace(a, entry=door) for a in record.attempts)
-        world.change(f"buy/{client}", attempts=attempts)
-        start = at_ms * MS
-        link = f"{door}-postgres"
-        trace = record.operation.trace
-        world.exchanges.append(ExchangeRecord(STORM, "load", trace, link, (1,), start, start + MS))
+    for number, gap_ms in enumerate(gaps_ms):
+        for client, (door, outcome) in enumerate([("door-1", OK), ("door-2", FAIL)]):
+            at_ms, name = client * gap_ms, f"p{number + 1}"
+            record = world.operation(
+                "buy", 2 * number + client, outcome, amount=price(number + 1), subject=name,
+                at_ms=at_ms,
+            )  # fmt: skip
+            attempts = tuple(replace(a, entry=door) for a in record.attempts)
+            world.change(f"buy/{2 * number + client}", attempts=attempts)
+            begin, trace = at_ms * MS, record.operation.trace
+            world.exchanges.append(
+                ExchangeRecord(
+                    STORM, "load", trace, f"{door}-postgres", (1,), begin, begin + MS
+                )
+            )  # fmt: skip
     return world
 
 
 def test_requests_that_met() -> None:
     judgement = race(0).check("entries-overlap")
     assert (judgement.verdict, judgement.checked) == (Verdict.PASS, 1)
+
+
+def test_three_rounds_of_four_must_meet() -> None:
+    judgement = race(0, 0, 0, 5).check("entries-overlap")
+    assert (judgement.verdict, judgement.checked) == (Verdict.PASS, 4)
+    judgement = race(0, 5, 0, 5).check("entries-overlap")
+    assert (judgement.verdict, len(judgement.findings)) == (Verdict.FAIL, 2)
 
 
 def test_requests_that_passed_each_other() -> None:
