@@ -1,14 +1,10 @@
 """The most ambiguous moment of a money flow: COMMIT was sent, and no answer comes."""
 
+from chaos_scenarios.scenarios import COMMON
 from fault_injection.faults.commit_reply_lost import CommitReplyLost
 from harness.core.scenario import Load, Plan, Story, scenario
 
 BASELINE, LOAD, CHOSEN = range(40), range(40, 260), 10
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-    "bystanders-undisturbed", "others-in-flight",
-)  # fmt: skip
 
 
 @scenario("commit-reply-lost")
@@ -34,6 +30,6 @@ def commit_reply_lost(plan: Plan) -> Story:
         baseline=Load("execute-investments", BASELINE, clients=40),
         load=Load("execute-investments", LOAD, clients=40, driver="locust"),
         faults=tuple(faults),
-        invariants=INVARIANTS,
+        invariants=(*COMMON, "bystanders-undisturbed", "others-in-flight"),
         operations_min=200,
     )

@@ -1,13 +1,10 @@
 """Many small payments from one sum: where nobody knows which of them was the last."""
 
+from chaos_scenarios.scenarios import COMMON
 from fault_injection.faults.commit_reply_lost import CommitReplyLost
 from harness.core.scenario import Load, Plan, Story, scenario
 
 HOLDERS, DIVIDENDS = range(60), range(5)
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once", "shares-fair",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-)  # fmt: skip
 
 
 @scenario("dividend-commit-reply-lost")
@@ -31,6 +28,6 @@ def dividend_commit_reply_lost(plan: Plan) -> Story:
         baseline=Load("execute-investments", HOLDERS, clients=12),
         load=Load("distribute-dividends", DIVIDENDS, clients=len(DIVIDENDS)),
         faults=tuple(faults),
-        invariants=INVARIANTS,
+        invariants=(*COMMON, "shares-fair"),
         operations_min=3 * len(DIVIDENDS),
     )

@@ -1,14 +1,10 @@
 """Many clients execute one investment at once: impatient users, retrying gateways, two tabs."""
 
+from chaos_scenarios.scenarios import COMMON
 from harness.core.scenario import Load, Plan, Story, scenario
 
 # Ten rounds in which requests met are wanted; see the control.
 CLIENTS, ROUNDS = 20, 13
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-    "entries-overlap",
-)  # fmt: skip
 
 
 @scenario("one-investment-many-clients")
@@ -27,6 +23,6 @@ def one_investment_many_clients(_plan: Plan) -> Story:
             in_rounds=True,
             params={"clients": str(CLIENTS)},
         ),
-        invariants=INVARIANTS,
+        invariants=(*COMMON, "entries-overlap"),
         operations_min=200,
     )

@@ -1,13 +1,10 @@
 """The partner executes and the confirmation is lost: the classic way to pay twice."""
 
+from chaos_scenarios.scenarios import COMMON
 from fault_injection.faults.partner_reply_lost import PartnerReplyLost
 from harness.core.scenario import Load, Plan, Story, scenario
 
 NUMBERS, CHOSEN = range(220), 10
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-)  # fmt: skip
 
 
 @scenario("partner-reply-lost")
@@ -26,6 +23,6 @@ def partner_reply_lost(plan: Plan) -> Story:
             PartnerReplyLost(link="worker-partner", trace=operation.trace, operation=operation.id)
             for operation in operations
         ),
-        invariants=INVARIANTS,
+        invariants=COMMON,
         operations_min=200,
     )

@@ -1,13 +1,10 @@
 """The queue fails while a job is handed to it: is the job lost, or run twice?"""
 
+from chaos_scenarios.scenarios import COMMON
 from fault_injection.faults.publish_reply_lost import PublishReplyLost
 from harness.core.scenario import Load, Plan, Story, scenario
 
 NUMBERS, CHOSEN = range(220), 10
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-)  # fmt: skip
 
 
 @scenario("publish-reply-lost")
@@ -29,6 +26,6 @@ def publish_reply_lost(plan: Plan) -> Story:
             )
             for operation in operations
         ),
-        invariants=INVARIANTS,
+        invariants=COMMON,
         operations_min=200,
     )  # fmt: skip

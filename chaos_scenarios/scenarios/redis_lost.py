@@ -1,13 +1,10 @@
 """Redis fails while idempotency keys are checked: does anything depend on it?"""
 
+from chaos_scenarios.scenarios import COMMON
 from fault_injection.faults.link_reset import LinkReset
 from harness.core.scenario import Load, Plan, Story, scenario
 
 NUMBERS = range(220)
-INVARIANTS = (
-    "ledger-balanced", "money-conserved", "owner-conserved", "applied-exactly-once",
-    "partner-agrees", "responses-stable", "states-legal", "snapshot-grows", "nothing-stuck",
-)  # fmt: skip
 
 
 @scenario("redis-lost")
@@ -26,6 +23,6 @@ def redis_lost(plan: Plan) -> Story:
             )
             for entry in plan.entries
         ),
-        invariants=INVARIANTS,
+        invariants=COMMON,
         operations_min=200,
     )
