@@ -4,6 +4,7 @@ What comes in (deposits, dividends) and what reserves money takes this lock befo
 that a wallet cannot be closed in between. It does not hinder rows that merely refer to the wallet.
 """
 
+from datetime import UTC
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -75,6 +76,7 @@ def close(connection: Connection, user_id: UUID) -> Answer:
             "user_id": str(user_id),
             "currency": wallet.currency,
             "balance_minor": "0",
-            "closed_at": closed_at.isoformat(),
+            # As the wallet's own document writes it.
+            "closed_at": closed_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         },
     )

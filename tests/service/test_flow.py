@@ -177,3 +177,11 @@ def test_an_executed_investment_cannot_be_cancelled(service) -> None:
     refused = service.cancel(user, investment_id)
     assert (refused.status, refused.document["code"]) == (409, "not-cancellable")
     assert service.balance(user) == 50
+
+
+def test_an_empty_wallet_is_closed_and_told_alike_by_both_answers(service) -> None:
+    user = service.user()
+    closed = service.send("POST", f"/api/v1/investment/wallets/{user.user_id}/close")
+    assert closed.status == 200
+    assert closed.document["closed_at"]
+    assert closed.document == service.get(f"/wallets/{user.user_id}")

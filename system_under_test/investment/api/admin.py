@@ -239,7 +239,9 @@ def _change(
         return _index(request, session, problem=(422, key, _WRONG[name]), inputs=form)
     except Problem as problem:
         shown = (problem.status, key, problem.detail)
-        return _index(request, session, problem=shown, inputs=form)
+        response = _index(request, session, problem=shown, inputs=form)
+        response.headers.update(problem.headers)
+        return response
     return RedirectResponse(f"/admin?saved={key}", 303)
 
 
